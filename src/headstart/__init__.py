@@ -1,0 +1,49 @@
+"""headstart adapts a pretrained model to a small table, proves that the result is worth using, and serves it.
+
+>>> import headstart as hs
+>>> model = hs.fit("tickets.csv", target=["department", "priority"])  # doctest: +SKIP
+>>> model.predict("My order has not arrived")  # doctest: +SKIP
+{'department': 'Shipping & Delivery', 'department_confidence': 0.97, ...}
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from headstart.core import VERSION as __version__
+from headstart.core.errors import HeadstartError as HeadstartError
+
+if TYPE_CHECKING:
+    from headstart.stages.evaluate import evaluate as evaluate
+    from headstart.stages.fit import fit as fit
+    from headstart.stages.model import Model as Model
+    from headstart.stages.model import open_model as open_model
+    from headstart.stages.models import models as models
+    from headstart.stages.predict import predict as predict
+    from headstart.stages.serve import serve as serve
+    from headstart.stages.show import show as show
+
+_HOMES = {
+    "Model": "headstart.stages.model",
+    "evaluate": "headstart.stages.evaluate",
+    "fit": "headstart.stages.fit",
+    "models": "headstart.stages.models",
+    "open_model": "headstart.stages.model",
+    "predict": "headstart.stages.predict",
+    "serve": "headstart.stages.serve",
+    "show": "headstart.stages.show",
+}
+
+__all__ = ["HeadstartError", "__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    # Importing a verb's module only when it is asked for keeps `import headstart` free of everything heavy.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'headstart' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,34 @@
+"""`headstart serve`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from headstart.cli.main import console
+
+HELP = "answer over HTTP (REST), on this machine only unless told otherwise"
+EXAMPLE = "Example: headstart serve models/tickets --port 8000"
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("bundle", help="the fitted model's folder")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
+    parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0 takes a free one (default: 8000)")
+    parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
+
+
+def run(chosen: argparse.Namespace) -> Any:
+    """Serve until interrupted."""
+    import json
+
+    from headstart.stages.model import open_model
+    from headstart.stages.serve import serve
+
+    def ready(url: str) -> None:
+        if chosen.json:
+            print(json.dumps({"url": url, "bundle": chosen.bundle}), flush=True)
+
+    model = open_model(chosen.bundle, console(chosen))
+    serve(model.runtime, name=model.path.name, host=chosen.host, port=chosen.port, ready=ready)

@@ -1,0 +1,31 @@
+"""The waist of headstart: named arrays in, named arrays out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import numpy as np
+
+Arrays = Mapping[str, np.ndarray]
+"""Named arrays. The first axis counts rows, except in ragged pairs: `ids` (flat) with `lengths` (one a row)."""
+
+
+class Session(ABC):
+    """An opened network, ready to run on this machine."""
+
+    @abstractmethod
+    def run(self, arrays: Arrays) -> dict[str, np.ndarray]:
+        """Return the network's outputs, one row for each input row, in the same order."""
+
+
+def row_count(arrays: Arrays) -> int:
+    """Return how many rows the arrays describe (the length of `lengths`, or of any other array)."""
+    if "lengths" in arrays:
+        return len(arrays["lengths"])
+    return len(next(iter(arrays.values()))) if arrays else 0
+
+
+def take(arrays: Arrays, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the arrays of some rows. Arrays must not be ragged (features, not tokens)."""
+    return {name: values[rows] for name, values in arrays.items()}

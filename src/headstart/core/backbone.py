@@ -1,0 +1,104 @@
+"""Pretrained models: the Backbone reference, the Network on disk, and the Hub contract."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from headstart.core.errors import UsageError
+from headstart.core.progress import Progress
+
+REFERENCE = re.compile(r"(?P<hub>[a-z][a-z0-9_]*):(?P<name>[^@]+)(?:@(?P<revision>.+))?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A reference to a pretrained model, pinned by checksum once it has been resolved.
+
+    Args:
+        hub: the hub's name, which is its file's name in `hubs/`.
+        name: the model's name on that hub, or a path for `local`.
+        revision: the hub's own version name; empty means the hub's default.
+        checksum: SHA-256 of the weights file, 64 hexadecimal digits; empty until resolved.
+        modality: what it reads, such as `text`.
+        licence: SPDX name, or empty where it is not known.
+        width: numbers in one embedding; 0 where it is not known.
+        parameters: how many weights it has; 0 where it is not known.
+        size: bytes of its weights file; 0 where it is not known.
+        cached: whether it can be opened without a network.
+    """
+
+    hub: str
+    name: str
+    revision: str = ""
+    checksum: str = ""
+    modality: str = "text"
+    licence: str = ""
+    width: int = 0
+    parameters: int = 0
+    size: int = 0
+    cached: bool = False
+
+    @property
+    def reference(self) -> str:
+        """The text form `hub:name@revision`."""
+        return f"{self.hub}:{self.name}" + (f"@{self.revision}" if self.revision else "")
+
+    @staticmethod
+    def parse(reference: str) -> Backbone:
+        """Return the backbone that `hub:name@revision` names, unresolved.
+
+        Raises:
+            UsageError: the text has no `hub:` in front.
+        """
+        match = REFERENCE.fullmatch(reference)
+        if not match:
+            raise UsageError(
+                f"'{reference}' does not say which hub the model comes from.",
+                allowed="A reference looks like hub:name or hub:name@revision.",
+                hint="For example: --backbone builtin:all-MiniLM-L6-v2, or --backbone local:path/to/folder.",
+            )
+        return Backbone(match["hub"], match["name"], match["revision"] or "")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A pretrained network on disk, with the preprocessing it was trained with.
+
+    Args:
+        folder: where its files are.
+        architecture: what builds it, such as `bert`.
+        config: the model's own `config.json`.
+        preprocessing: what the modality needs: for text `max_length` (tokens) and `lowercase`.
+        pooling: how token vectors become one vector: `mean`, `cls` or `max`; and `normalize`.
+        weights: the weights file.
+        backbone: the resolved reference.
+    """
+
+    folder: Path
+    architecture: str
+    config: Mapping[str, Any]
+    weights: Path
+    backbone: Backbone
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    pooling: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Hub(ABC):
+    """One place that pretrained models come from (one file in `hubs/`)."""
+
+    @abstractmethod
+    def search(self, query: str) -> list[Backbone]:
+        """Return the models whose name contains `query`; an empty query returns what the hub offers first."""
+
+    @abstractmethod
+    def fetch(self, backbone: Backbone, progress: Progress) -> Network:
+        """Return the network on disk, downloading it if it is not there, verified against its checksum.
+
+        Raises:
+            HubError: it does not exist, cannot be reached, or fails its checksum.
+        """

@@ -1,0 +1,27 @@
+"""The Format contract: an engine that runs a network on this machine."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from headstart.core.arrays import Session
+from headstart.core.backbone import Network
+
+
+class Format(ABC):
+    """One engine (one file in `formats/`)."""
+
+    tolerance: float
+    """Largest accepted 1 - cosine between its outputs and the reference in float32."""
+
+    @abstractmethod
+    def precisions(self) -> list[str]:
+        """Return the precisions that this machine runs well, fastest first."""
+
+    @abstractmethod
+    def supports(self, network: Network) -> str:
+        """Return an empty string, or the reason why this engine cannot open the network."""
+
+    @abstractmethod
+    def open(self, network: Network, precision: str, threads: int) -> Session:
+        """Open the network for running."""

@@ -1,0 +1,102 @@
+"""The Method contract: ways to adapt a model to a task."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from headstart.core.arrays import Arrays
+from headstart.core.head import Head
+from headstart.core.progress import Progress
+from headstart.core.task import Task
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Seconds that fitting may take, counted from the moment it was made; 0 means no limit."""
+
+    seconds: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    def left(self) -> float:
+        """Return the seconds left, infinite where there is no limit."""
+        return self.started + self.seconds - time.monotonic() if self.seconds else float("inf")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One target to learn.
+
+    Args:
+        task: what is learnt.
+        y: encoded targets (n,) or (n, labels).
+        features: named arrays of the training rows: `embedding` (n, width), `text` (n,), `row` (n, columns).
+        groups: group number of each row (n,); rows of one group never stand on both sides of a split.
+        seed: makes the result repeatable.
+        budget: the time there is.
+        threads: cores to use.
+        progress: what to report to.
+    """
+
+    task: Task
+    y: np.ndarray
+    features: Arrays
+    groups: np.ndarray
+    seed: int
+    budget: Budget
+    threads: int
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One entrant of a race: its name, its score on held-out training rows, and what it cost."""
+
+    name: str
+    score: float
+    seconds: float
+    chosen: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a method hands back.
+
+    Args:
+        head: the fitted head.
+        held_out: scores (n, width) for each training row by heads that did not see that row's group.
+        race: what was tried.
+    """
+
+    head: Head
+    held_out: np.ndarray
+    race: Sequence[Candidate] = ()
+
+    def score(self, task: Task, y: np.ndarray) -> float:
+        """Return the mean of the task's primary metric on the held-out scores."""
+        return float(task.correct(self.held_out, y).mean())
+
+    def table(self) -> list[dict[str, Any]]:
+        """Return the race as JSON-ready rows."""
+        return [vars(each) | {} for each in self.race]
+
+
+class Method(ABC):
+    """One way to adapt (one file in `methods/`)."""
+
+    pretrained: bool
+    """Whether it needs the features of a pretrained network."""
+
+    @abstractmethod
+    def supports(self, task: Task, features: Sequence[str]) -> str:
+        """Return an empty string, or the reason why it cannot learn this task from these named arrays."""
+
+    @abstractmethod
+    def fit(self, job: Job) -> Fitted:
+        """Learn the job's target."""

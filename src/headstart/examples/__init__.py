@@ -1,0 +1,1 @@
+"""The sample table of the demo."""

@@ -1,0 +1,169 @@
+"""The BERT family as an OpenVINO graph, built straight from its safetensors: no torch, no export.
+
+Several texts stand in one row of tokens. `segment` numbers them (-1 is padding), a token attends only to tokens of its
+own segment, and `position` restarts at each text, so the result is that of each text alone, without its padding.
+Architecture: Vaswani et al. 2017; Devlin et al. 2019 (post-norm encoder, learnt positions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+from openvino import opset13 as op
+from safetensors import safe_open
+
+from headstart.core.backbone import Network
+from headstart.core.errors import HubError, listed
+
+
+@dataclass(frozen=True)
+class Names:
+    """How one architecture names its tensors and settings; `{}` stands for the layer's number."""
+
+    word: str = "embeddings.word_embeddings"
+    position: str = "embeddings.position_embeddings"
+    token_type: str = "embeddings.token_type_embeddings"
+    norm: str = "embeddings.LayerNorm"
+    project: str = "embeddings_project"
+    query: str = "encoder.layer.{}.attention.self.query"
+    key: str = "encoder.layer.{}.attention.self.key"
+    value: str = "encoder.layer.{}.attention.self.value"
+    attended: str = "encoder.layer.{}.attention.output.dense"
+    attended_norm: str = "encoder.layer.{}.attention.output.LayerNorm"
+    inner: str = "encoder.layer.{}.intermediate.dense"
+    outer: str = "encoder.layer.{}.output.dense"
+    outer_norm: str = "encoder.layer.{}.output.LayerNorm"
+    heads: str = "num_attention_heads"
+    layers: str = "num_hidden_layers"
+    act: str = "hidden_act"
+    first_position: bool = False
+    """Whether positions start after the padding token's number, as RoBERTa's do."""
+
+
+FAMILY = {
+    "bert": Names(),
+    "electra": Names(),
+    "roberta": Names(first_position=True),
+    "xlm-roberta": Names(first_position=True),
+    "camembert": Names(first_position=True),
+    "distilbert": Names(
+        query="transformer.layer.{}.attention.q_lin",
+        key="transformer.layer.{}.attention.k_lin",
+        value="transformer.layer.{}.attention.v_lin",
+        attended="transformer.layer.{}.attention.out_lin",
+        attended_norm="transformer.layer.{}.sa_layer_norm",
+        inner="transformer.layer.{}.ffn.lin1",
+        outer="transformer.layer.{}.ffn.lin2",
+        outer_norm="transformer.layer.{}.output_layer_norm",
+        heads="n_heads",
+        layers="n_layers",
+        act="activation",
+    ),
+}
+ACTIVATIONS: Mapping[str, Callable[[ov.Output], ov.Node]] = {
+    "gelu": lambda x: op.gelu(x, "erf"),
+    "gelu_new": lambda x: op.gelu(x, "tanh"),
+    "gelu_pytorch_tanh": lambda x: op.gelu(x, "tanh"),
+    "relu": op.relu,
+    "silu": op.swish,
+}
+HIDDEN = -1e4
+"""What masked attention scores get; small enough for every precision to round its softmax to 0."""
+
+
+def unsupported(network: Network) -> str:
+    """Return an empty string, or the reason why the network is not one of this family."""
+    if network.architecture not in FAMILY:
+        return f"its architecture is '{network.architecture}'; built without torch: {listed(FAMILY)}"
+    names = FAMILY[network.architecture]
+    if network.config.get("position_embedding_type", "absolute") != "absolute":
+        return f"its positions are '{network.config['position_embedding_type']}', not absolute"
+    if network.config.get(names.act, "gelu") not in ACTIVATIONS:
+        return f"its activation is '{network.config[names.act]}'; known: {listed(ACTIVATIONS)}"
+    return ""
+
+
+class Tensors:
+    """The weights of a safetensors file by name, whatever prefix the file gives them, as float32."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = safe_open(path, framework="numpy")
+        self.names = {_bare(name): name for name in self.file.keys()}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self.names:
+            raise HubError(f"The weights have no tensor '{name}'.", allowed=f"Tensors: {listed(self.names)}.")
+        return np.ascontiguousarray(self.file.get_tensor(self.names[name]), dtype=np.float32)
+
+
+def _bare(name: str) -> str:
+    head, _, rest = name.partition(".")
+    return rest if head in (*FAMILY, "model", "0") or head.endswith("_model") else name
+
+
+def build(network: Network) -> ov.Model:
+    """Return the graph: `ids`, `position` and `segment` (rows, tokens) in, `hidden` (rows, tokens, width) out."""
+    names, tensors = FAMILY[network.architecture], Tensors(network.weights)
+    count, layers = int(network.config[names.heads]), int(network.config[names.layers])
+    ids, position, segment = (op.parameter([-1, -1], np.int32, name) for name in ("ids", "position", "segment"))
+    x = _embed(network, names, tensors, ids, position)
+    mask = _block_diagonal(segment)
+    width = x.get_output_partial_shape(0)[2].get_length()
+    split = op.constant(np.array([0, 0, count, width // count], np.int64))
+    join = op.constant(np.array([0, 0, width], np.int64))
+    swap = op.constant(np.array([0, 2, 1, 3], np.int64))
+    activation = ACTIVATIONS[network.config.get(names.act, "gelu")]
+    epsilon = float(network.config.get("layer_norm_eps", 1e-12))
+    for each in range(layers):
+        parts = [_linear(tensors, name.format(each), x) for name in (names.query, names.key, names.value)]
+        query, key, value = (op.transpose(op.reshape(part, split, True), swap) for part in parts)
+        attended = op.scaled_dot_product_attention(query, key, value, mask)
+        attended = op.reshape(op.transpose(attended, swap), join, True)
+        attended = _linear(tensors, names.attended.format(each), attended)
+        x = _norm(tensors, names.attended_norm.format(each), op.add(x, attended), epsilon)
+        inner = activation(_linear(tensors, names.inner.format(each), x))
+        outer = _linear(tensors, names.outer.format(each), inner)
+        x = _norm(tensors, names.outer_norm.format(each), op.add(x, outer), epsilon)
+    return ov.Model([op.result(x, name="hidden")], [ids, position, segment], network.architecture)
+
+
+def _embed(network: Network, names: Names, tensors: Tensors, ids: ov.Node, position: ov.Node) -> ov.Node:
+    axis = op.constant(np.int64(0))
+    if names.first_position:
+        position = op.add(position, op.constant(np.int32(network.config.get("pad_token_id", 1) + 1)))
+    word = op.gather(_constant(tensors[f"{names.word}.weight"]), ids, axis)
+    table = tensors[f"{names.position}.weight"]
+    if f"{names.token_type}.weight" in tensors:
+        table = table + tensors[f"{names.token_type}.weight"][0]
+    x = op.add(word, op.gather(_constant(table), position, axis))
+    x = _norm(tensors, names.norm, x, float(network.config.get("layer_norm_eps", 1e-12)))
+    return _linear(tensors, names.project, x) if f"{names.project}.weight" in tensors else x
+
+
+def _block_diagonal(segment: ov.Node) -> ov.Node:
+    """Return (rows, 1, tokens, tokens): 0 within a segment, `HIDDEN` across."""
+    rows = op.unsqueeze(segment, op.constant(np.int64(2)))
+    columns = op.unsqueeze(segment, op.constant(np.int64(1)))
+    mask = op.select(op.equal(rows, columns), op.constant(np.float32(0)), op.constant(np.float32(HIDDEN)))
+    return op.unsqueeze(mask, op.constant(np.int64(1)))
+
+
+def _linear(tensors: Tensors, name: str, x: ov.Node) -> ov.Node:
+    product = op.matmul(x, _constant(tensors[f"{name}.weight"]), False, True)
+    return op.add(product, _constant(tensors[f"{name}.bias"]))
+
+
+def _norm(tensors: Tensors, name: str, x: ov.Node, epsilon: float) -> ov.Node:
+    normal = op.mvn(x, op.constant(np.array([-1], np.int64)), True, epsilon, "inside_sqrt")
+    return op.add(op.multiply(normal, _constant(tensors[f"{name}.weight"])), _constant(tensors[f"{name}.bias"]))
+
+
+def _constant(values: np.ndarray) -> ov.Node:
+    return op.constant(values)

@@ -1,0 +1,206 @@
+"""The race of heads on frozen embeddings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from headstart.core.arrays import take
+from headstart.core.method import Candidate, Fitted, Job
+from headstart.heads.blend import Blend
+from headstart.heads.kernel import Kernel, gaussian
+from headstart.heads.linear import Linear
+from headstart.methods._closed_form import solve, solve_landmarks
+from headstart.methods._learn import Scaled, indicators, job_folds, merit, subsample
+from headstart.methods._logistic import path
+from headstart.methods._text import Weighed, fit_text, weigh
+
+TRIAL = 1_500
+"""Rows on which settings are tried."""
+EXACT = 16_000
+"""Rows up to which the kernel is solved exactly: 1 GB for each of its two copies."""
+LANDMARKS = 4_096
+GAMMAS = (1.0, 2.0, 4.0)
+SHARES = (1.0, 0.85, 0.7)
+"""The embedding's share of the kernel; the n-grams have the rest."""
+RIDGES = (0.03, 0.1, 0.3, 1.0)
+STRENGTHS = (0.003, 0.01, 0.03, 0.1)
+"""C of logistic regression on standardised embeddings."""
+FOLDS = 3
+BLEND = (0.0, 0.25, 0.5, 1.0)
+"""Weights of the from-scratch text model beside logistic regression."""
+BLOCK = 8_192
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One entrant: its name, held-out scores of the trial rows (all entrants by the same folds), seconds, its fit."""
+
+    name: str
+    held_out: np.ndarray
+    seconds: float
+    fit: Callable[[Job], Fitted]
+
+
+def choose(job: Job) -> Fitted:
+    """Try all settings on a sample of rows, and fit the best on all rows."""
+    rows = subsample(job, TRIAL)
+    trial = replace(job, y=job.y[rows], features=take(job.features, rows), groups=job.groups[rows])
+    entrants = [_try_kernel(trial)]
+    if job.task.width > 1 and job.budget.left() > 0:
+        entrants.append(_try_logistic(trial))
+    best = max(entrants, key=lambda each: _standing(trial, each))
+    started = time.perf_counter()
+    fitted = best.fit(job)
+    note = f"{FOLDS} folds of {len(rows):,} rows"
+    race = [
+        Candidate(each.name, _standing(trial, each)[0], each.seconds, chosen=each is best, note=note) for each in entrants
+    ]
+    final = Candidate(f"{best.name}, all rows", fitted.score(job.task, job.y), time.perf_counter() - started)
+    return replace(fitted, race=[*race, final])
+
+
+def _standing(job: Job, entrant: Setting) -> tuple[float, float]:
+    """Return the task's own metric, and the likelihood to decide between equals."""
+    return float(job.task.correct(entrant.held_out, job.y).mean()), merit(job.task, entrant.held_out, job.y)
+
+
+def _centred(job: Job) -> tuple[np.ndarray, np.ndarray]:
+    y = indicators(job.task, job.y)
+    # Scores of marks and classes are kept around 0 for "no", so only numbers are centred by their mean.
+    mean = y.mean(axis=0) if job.task.width == 1 else np.zeros(y.shape[1], np.float32)
+    if y.ndim == 2 and job.y.ndim == 2:
+        mean = np.full(y.shape[1], 0.5, np.float32)
+    return y - mean, mean
+
+
+def _try_kernel(job: Job) -> Setting:
+    started = time.perf_counter()
+    y, mean = _centred(job)
+    similarity = job.features["embedding"] @ job.features["embedding"].T
+    texts = weigh(job.features["text"]).matrix
+    overlap = np.asarray((texts @ texts.T).toarray(), dtype=np.float32)
+    found = []
+    for gamma in GAMMAS:
+        kernel = np.exp(gamma * (similarity - 1.0))
+        for share in SHARES:
+            mixed = share * kernel + (1 - share) * overlap
+            for ridge in RIDGES:
+                held_out = solve(mixed.copy(), y, ridge, job.groups).held_out + mean
+                found.append((merit(job.task, held_out, job.y), gamma, share, ridge))
+            if job.budget.left() < 0:
+                break
+    _, gamma, share, ridge = max(found)
+    mixed = share * np.exp(gamma * (similarity - 1.0)) + (1 - share) * overlap
+    name = f"kernel ridge, gamma={gamma:g}, embedding {share:.0%}, ridge={ridge:g}"
+    held_out = solve(mixed, y, ridge, job_folds(job, FOLDS)).held_out + mean
+    return Setting(name, held_out, time.perf_counter() - started, lambda full: _fit_kernel(full, gamma, share, ridge))
+
+
+def _fit_kernel(job: Job, gamma: float, share: float, ridge: float) -> Fitted:
+    if len(job.y) > EXACT:
+        return _fit_landmarks(job, gamma, ridge)
+    y, mean = _centred(job)
+    points = job.features["embedding"].astype(np.float16)
+    # The rounded points are what the head will hold, so the fit sees them too.
+    rounded = points.astype(np.float32)
+    kernel = gaussian(rounded, rounded, gamma)
+    weighed: Weighed | None = weigh(job.features["text"]) if share < 1 else None
+    if weighed is not None:
+        kernel *= share
+        _add_overlap(kernel, weighed, 1 - share)
+    solved = solve(kernel, y, ridge, job.groups)
+    del kernel
+    weights = (1 - share) * (weighed.matrix.T @ solved.dual) if weighed is not None else None
+    vocabulary = weighed.vocabulary if weighed is not None else None
+    head = Kernel(gamma, points, share * solved.dual, mean, vocabulary, weights)
+    return Fitted(head, solved.held_out + mean)
+
+
+def _add_overlap(kernel: np.ndarray, weighed: Weighed, share: float) -> None:
+    """Add the n-gram kernel in blocks of rows, so that no second dense matrix is needed."""
+    across = weighed.matrix.T.tocsr()
+    for start in range(0, len(kernel), 1024):
+        rows = slice(start, start + 1024)
+        kernel[rows] += share * (weighed.matrix[rows] @ across).toarray()
+
+
+def _fit_landmarks(job: Job, gamma: float, ridge: float) -> Fitted:
+    y, mean = _centred(job)
+    embedding = job.features["embedding"]
+    chosen = np.random.default_rng(job.seed).permutation(len(embedding))[:LANDMARKS]
+    points = embedding[np.sort(chosen)].astype(np.float16)
+    rounded = points.astype(np.float32)
+    blocks = _Blocks(embedding, rounded, gamma)
+    solved = solve_landmarks(blocks, gaussian(rounded, rounded, gamma), y, ridge, job_folds(job, FOLDS))
+    kernel = Fitted(Kernel(gamma, points, solved.dual, mean), solved.held_out + mean)
+    return _with_text(job, kernel)
+
+
+class _Blocks:
+    """The kernel between all rows and the landmarks, computed block by block each time it is walked through."""
+
+    def __init__(self, embedding: np.ndarray, points: np.ndarray, gamma: float) -> None:
+        self.embedding, self.points, self.gamma = embedding, points, gamma
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        for start in range(0, len(self.embedding), BLOCK):
+            yield gaussian(self.embedding[start : start + BLOCK], self.points, self.gamma)
+
+
+def _try_logistic(job: Job) -> Setting:
+    started = time.perf_counter()
+    fold, y = job_folds(job, FOLDS), indicators(job.task, job.y)
+    held_out = {strength: np.empty(y.shape, np.float32) for strength in STRENGTHS}
+    for each in range(FOLDS):
+        inside, outside = fold != each, fold == each
+        scaled = Scaled.of(job.features["embedding"][inside])
+        x, unseen = scaled.apply(job.features["embedding"][inside]), scaled.apply(job.features["embedding"][outside])
+        for strength, (weights, bias) in zip(STRENGTHS, path(x, y[inside], STRENGTHS), strict=True):
+            held_out[strength][outside] = unseen @ weights + bias
+    merits = {strength: merit(job.task, held_out[strength], job.y) for strength in STRENGTHS}
+    best = max(merits, key=lambda strength: merits[strength])
+    text = fit_text(job)
+    _, weight = _best_blend(job, held_out[best], text.held_out)
+    both = held_out[best] + np.float32(weight * _relative(held_out[best], text.held_out)) * text.held_out
+    name = f"logistic regression, C={best:g}" + (f", TF-IDF weighs {weight:g}" if weight else "")
+    return Setting(name, both, time.perf_counter() - started, lambda full: _fit_logistic(full, best))
+
+
+def _best_blend(job: Job, first: np.ndarray, text: np.ndarray) -> tuple[float, float]:
+    scale = np.float32(_relative(first, text))
+    return max((merit(job.task, first + np.float32(weight) * scale * text, job.y), weight) for weight in BLEND)
+
+
+def _relative(first: np.ndarray, second: np.ndarray) -> float:
+    """Return how much wider the first scores spread than the second."""
+    return float(first.std() / max(second.std(), 1e-9))
+
+
+def _with_text(job: Job, fitted: Fitted) -> Fitted:
+    """Return a fit blended with the from-scratch text model, at the weight of greatest held-out merit."""
+    text = fit_text(job)
+    if job.task.width == 1:
+        return fitted
+    _, weight = _best_blend(job, fitted.held_out, text.held_out)
+    if not weight:
+        return fitted
+    weight *= _relative(fitted.held_out, text.held_out)
+    head = Blend([(1.0, fitted.head), (weight, text.head)])
+    return Fitted(head, fitted.held_out + np.float32(weight) * text.held_out)
+
+
+def _fit_logistic(job: Job, strength: float) -> Fitted:
+    fold, y = job_folds(job, FOLDS), indicators(job.task, job.y)
+    strengths = [each for each in STRENGTHS if each <= strength]
+    held_out = np.empty(y.shape, np.float32)
+    for each in range(FOLDS):
+        scaled = Scaled.of(job.features["embedding"][fold != each])
+        *_, (weights, bias) = path(scaled.apply(job.features["embedding"][fold != each]), y[fold != each], strengths)
+        held_out[fold == each] = scaled.apply(job.features["embedding"][fold == each]) @ weights + bias
+    scaled = Scaled.of(job.features["embedding"])
+    *_, (weights, bias) = path(scaled.apply(job.features["embedding"]), y, strengths)
+    return _with_text(job, Fitted(Linear(("embedding",), *scaled.fold(weights, bias)), held_out))

@@ -1,0 +1,38 @@
+"""Probe: a small head on the frozen embeddings of a pretrained model (feature extraction)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+from headstart.core.method import Fitted, Job, Method
+from headstart.core.task import Task
+from headstart.methods._probe_race import choose
+from headstart.methods._rows import fit_rows
+from headstart.methods.scratch import blended
+
+
+@final
+class Probe(Method):
+    """A race of heads on frozen embeddings, decided on held-out training rows.
+
+    For text: kernel ridge regression on the embedding's Gaussian kernel plus an n-gram kernel, held out in closed form,
+    against logistic regression over a path of C blended with the from-scratch text model. With numbers and categories
+    beside the text: gradient-boosted trees and linear models of both, blended with the text's winner.
+    """
+
+    pretrained = True
+
+    def supports(self, task: Task, features: Sequence[str]) -> str:
+        """Return an empty string where there is an embedding."""
+        return "" if "embedding" in features else "it needs the embeddings of a pretrained model"
+
+    def fit(self, job: Job) -> Fitted:
+        """Run the race."""
+        text = choose(job)
+        if "row" not in job.features:
+            return text
+        rows = fit_rows(job, ("embedding",))
+        return blended(job, rows, text, "rows and embedding", "text")
+
+

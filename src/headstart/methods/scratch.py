@@ -1,0 +1,57 @@
+"""From scratch: what can be learnt without a pretrained model, which every pretrained model must beat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+from headstart.core.method import Candidate, Fitted, Job, Method
+from headstart.core.task import Task
+from headstart.heads.blend import Blend
+from headstart.methods._learn import merit
+from headstart.methods._rows import fit_rows
+from headstart.methods._text import fit_text
+
+WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Weights of the text model beside the rows' model."""
+
+
+@final
+class Scratch(Method):
+    """TF-IDF with a linear model for text, gradient boosting for rows, and their weighted sum for both."""
+
+    pretrained = False
+
+    def supports(self, task: Task, features: Sequence[str]) -> str:
+        """Return an empty string where there is text or a row."""
+        return "" if {"text", "row"} & set(features) else "it needs text, or numbers and categories"
+
+    def fit(self, job: Job) -> Fitted:
+        """Fit what the features allow."""
+        if "row" not in job.features:
+            return fit_text(job)
+        if "text" not in job.features:
+            return fit_rows(job)
+        return blended(job, fit_rows(job), fit_text(job), "rows", "text")
+
+
+def blended(job: Job, first: Fitted, second: Fitted, first_name: str, second_name: str) -> Fitted:
+    """Return the best of two fits and their weighted sums, by held-out merit."""
+    if job.task.width == 1:
+        shares = [(each / 4, 1 - each / 4) for each in range(5)]
+    else:
+        scale = float(first.held_out.std() / max(second.held_out.std(), 1e-9))
+        shares = [(1.0, 0.0), (0.0, 1.0), *((1.0, scale * weight) for weight in WEIGHTS)]
+    merits = [
+        merit(job.task, one * first.held_out + two * second.held_out, job.y) for one, two in shares
+    ]
+    one, two = shares[max(range(len(shares)), key=lambda each: merits[each])]
+    race = [*first.race, *second.race]
+    if not two:
+        return Fitted(first.head, first.held_out, race)
+    if not one:
+        return Fitted(second.head, second.held_out, race)
+    note = f"{second_name} weighs {two / one:.2f} of {first_name}"
+    race.append(Candidate(f"{first_name} + {second_name}", max(merits), 0.0, chosen=True, note=note))
+    head = Blend([(one, first.head), (two, second.head)])
+    return Fitted(head, one * first.held_out + two * second.held_out, race)

@@ -1,0 +1,169 @@
+"""The Runtime: an opened bundle, the only way from an input to a prediction."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from headstart import heads, modalities, tasks
+from headstart.core.arrays import Arrays, Session
+from headstart.core.backbone import Network
+from headstart.core.bundle import Bundle
+from headstart.core.dataset import table_rows
+from headstart.core.errors import DataError, listed, nearest
+from headstart.core.head import Head
+from headstart.core.modality import Modality
+from headstart.core.source import Table
+from headstart.core.task import Task
+
+
+@dataclass(frozen=True)
+class Target:
+    """One target of a bundle: its task, the head that answers, and the from-scratch head it is compared to."""
+
+    task: Task
+    head: Head
+    baseline: Head | None = None
+
+
+class Runtime:
+    """An opened bundle.
+
+    Safe to call from several threads: the network runs one batch at a time.
+
+    Args:
+        bundle: the bundle it was opened from; None while fitting.
+        inputs: the modalities that read a row, side by side.
+        session: the opened network, or None where no pretrained network is used.
+        targets: by target name.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle | None,
+        inputs: Sequence[Modality],
+        session: Session | None,
+        targets: Mapping[str, Target],
+    ) -> None:
+        self.bundle, self.inputs, self.session, self.targets = bundle, inputs, session, targets
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def open(bundle: Bundle, network: Network | None = None, session: Session | None = None) -> Runtime:
+        """Open a bundle with the network it was fitted with, if it has one, and the session that runs it."""
+        inputs = [modalities.registry.get(name).of(spec) for name, spec in bundle.json("inputs.json").items()]
+        if network:
+            inputs = [each.bind(network) if each.pretrained else each for each in inputs]
+        arrays = bundle.arrays("heads.safetensors")
+        targets = {}
+        for name, spec in bundle.json("targets.json").items():
+            made = {each["role"]: _head(each, arrays) for each in spec["heads"]}
+            task = tasks.registry.get(spec["task"]["name"]).load(spec["task"])
+            targets[name] = Target(task, made["head"], made.get("baseline"))
+        return Runtime(bundle, inputs, session, targets)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that a row may have, in order."""
+        return [name for modality in self.inputs for name in modality.columns]
+
+    @property
+    def main_column(self) -> str:
+        """The column that a bare text stands for: the last text column, else the first column."""
+        texts = [name for modality in self.inputs if modality.pretrained for name in modality.columns]
+        return texts[-1] if texts else self.columns[0]
+
+    def features(self, table: Table) -> dict[str, np.ndarray]:
+        """Return the named arrays that heads read, one row each."""
+        arrays: dict[str, np.ndarray] = {}
+        for modality in self.inputs:
+            own = modality.prepare(table)
+            arrays |= own
+            if self.session is not None and modality.pretrained:
+                encoded = modality.encode(own)
+                with self._lock:
+                    arrays |= self.session.run(encoded)
+        return arrays
+
+    def scores(self, arrays: Arrays) -> dict[str, np.ndarray]:
+        """Return each target's raw scores (n, width) from features."""
+        return {name: target.head.scores(arrays) for name, target in self.targets.items()}
+
+    def predict(self, table: Table) -> Table:
+        """Return the answer columns for the rows of a table.
+
+        Raises:
+            DataError: an input column is missing, or a cell cannot be read.
+        """
+        if not table_rows(table):
+            return {name: [] for target in self.targets.values() for name in target.task.answer_schema()}
+        self.check_columns(table)
+        answers: Table = {}
+        for name, scores in self.scores(self.features(table)).items():
+            answers |= self.targets[name].task.decode(scores)
+        return answers
+
+    def predict_rows(self, rows: Sequence[Mapping[str, Any] | str]) -> list[dict[str, Any]]:
+        """Return one answer record for each row; a bare text stands for the main text column."""
+        table = self.table(rows)
+        answers = self.predict(table)
+        return [dict(zip(answers, record, strict=True)) for record in zip(*answers.values(), strict=True)]
+
+    def predict_chunks(self, chunks: Iterable[Table]) -> Iterator[tuple[Table, Table]]:
+        """Yield each chunk with its answers, in constant memory."""
+        for chunk in chunks:
+            yield chunk, self.predict(chunk)
+
+    def table(self, rows: Sequence[Mapping[str, Any] | str]) -> Table:
+        """Turn rows (mappings or bare texts) into a table of this model's input columns.
+
+        Raises:
+            DataError: a row names a column that the model does not read, or names none that it does.
+        """
+        columns = self.columns
+        records = [{self.main_column: row} if isinstance(row, str) else row for row in rows]
+        for number, record in enumerate(records):
+            for name in record:
+                if name not in columns:
+                    raise DataError(
+                        f"Row {number + 1} has a field '{name}' that this model does not read.",
+                        allowed=f"Fields: {listed(columns)}.",
+                        hint=nearest(name, columns),
+                    )
+            if not record:
+                raise DataError(f"Row {number + 1} is empty.", allowed=f"Fields: {listed(columns)}.")
+        return {name: [record.get(name) for record in records] for name in columns}
+
+    def check_columns(self, table: Table) -> None:
+        """Raise DataError if the table lacks an input column."""
+        for name in self.columns:
+            if name not in table:
+                raise DataError(
+                    f"The table has no column '{name}', which this model reads.",
+                    allowed=f"It reads {listed(self.columns)}; the table has {listed(table)}.",
+                    hint=nearest(name, table),
+                )
+
+    def input_schema(self) -> dict[str, dict[str, Any]]:
+        """Return JSON Schema for each input column."""
+        schema: dict[str, dict[str, Any]] = {}
+        for modality in self.inputs:
+            schema |= modality.schema()
+        return schema
+
+    def answer_schema(self) -> dict[str, dict[str, Any]]:
+        """Return JSON Schema for each answer column."""
+        schema: dict[str, dict[str, Any]] = {}
+        for target in self.targets.values():
+            schema |= target.task.answer_schema()
+        return schema
+
+
+def _head(spec: Mapping[str, Any], arrays: Arrays) -> Head:
+    prefix = spec["prefix"] + "/"
+    own = {name[len(prefix) :]: value for name, value in arrays.items() if name.startswith(prefix)}
+    return heads.registry.get(spec["kind"]).of(spec["settings"], own)

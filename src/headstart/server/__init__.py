@@ -1,0 +1,1 @@
+"""The REST service: app, batching and wire protocols."""

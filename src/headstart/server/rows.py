@@ -1,0 +1,128 @@
+"""From a request's JSON to the rows that the model reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import orjson
+
+from headstart.core.dataset import is_blank
+from headstart.core.errors import RequestError, listed, nearest
+from headstart.runtime import Runtime
+from headstart.server.batching import Row
+
+ALIAS = "text"
+"""What the main text column may also be called."""
+KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+LONGEST_NAME = 60
+"""Characters of a client's own words that an error repeats."""
+BOM = b"\xef\xbb\xbf"
+
+
+def read_json(body: bytes) -> Any:
+    """Read a body as JSON, whatever its content type says; NaN, Infinity and lone surrogates are not JSON.
+
+    Raises:
+        RequestError: it is not JSON (status 400).
+    """
+    body = body.removeprefix(BOM)
+    if not body.strip():
+        raise RequestError("The request has no body.", status=400, allowed="A JSON document is expected.")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RequestError(
+            f"The body is not JSON: {error}.", status=400, allowed="A JSON document in UTF-8 is expected."
+        ) from None
+
+
+def kind(value: Any) -> str:
+    """Return what a JSON value is, in words."""
+    return KINDS.get(type(value), "a number")
+
+
+def short(name: str) -> str:
+    """Return a client's own word, cut to what an error may repeat."""
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+
+
+@final
+@dataclass(frozen=True)
+class Fields:
+    """The fields that a row of this model may have.
+
+    Args:
+        columns: their names, in order.
+        texts: those of them that hold free text.
+        main: the column that a bare text stands for.
+    """
+
+    columns: tuple[str, ...]
+    texts: tuple[str, ...]
+    main: str
+
+    @staticmethod
+    def of(runtime: Runtime) -> Fields:
+        """Return the fields of an opened model."""
+        texts = [name for modality in runtime.inputs if modality.pretrained for name in modality.columns]
+        return Fields(tuple(runtime.columns), tuple(texts), runtime.main_column)
+
+    @property
+    def alias(self) -> str:
+        """Another name for the main column of a model that reads text, or empty."""
+        return ALIAS if self.texts and ALIAS not in self.columns else ""
+
+    def rows(self, values: Sequence[Any]) -> list[Row]:
+        """Return several rows, each an object or a bare text.
+
+        Raises:
+            RequestError: one of them cannot be used; the sentence names its number.
+        """
+        return [self.row(value, f"Row {number}") for number, value in enumerate(values, start=1)]
+
+    def row(self, value: Any, where: str = "The row") -> Row:
+        """Return one row.
+
+        Args:
+            value: an object of fields, or a bare text for the main column.
+            where: how an error calls the row.
+
+        Raises:
+            RequestError: it is neither, a field is not known, not a plain value or given twice, or all are blank.
+        """
+        if isinstance(value, str):
+            value = {self.main: value}
+        elif not isinstance(value, dict):
+            raise RequestError(
+                f"{where} is {kind(value)}.",
+                allowed=f"A row is an object with the fields {listed(self.columns)}, or a text.",
+            )
+        row: Row = {}
+        filled = False
+        for name, cell in value.items():
+            if isinstance(cell, (dict, list)):
+                raise RequestError(
+                    f"{where}: the field '{short(name)}' is {kind(cell)}.",
+                    allowed="A field is a text, a number, true, false or null.",
+                )
+            column = self._column(name, where)
+            if column in row:
+                raise RequestError(f"{where} gives '{column}' twice: '{self.alias}' is another name for it.")
+            row[column] = cell
+            filled = filled or not is_blank(cell)
+        if not filled:
+            raise RequestError(f"{where} is blank.", allowed=f"At least one field is needed: {listed(self.columns)}.")
+        return row
+
+    def _column(self, name: str, where: str) -> str:
+        if name in self.columns:
+            return name
+        if name == ALIAS and self.alias:
+            return self.main
+        raise RequestError(
+            f"{where} has a field '{short(name)}', which this model does not read.",
+            allowed=f"Fields: {listed(self.columns)}.",
+            hint=nearest(short(name), self.columns),
+        )

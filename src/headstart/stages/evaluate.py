@@ -1,0 +1,106 @@
+"""Evaluate: judge a fitted model on a labelled table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart.core.dataset import is_blank, table_rows, take_rows
+from headstart.core.errors import DataError, listed, nearest
+from headstart.core.files import atomic_folder
+from headstart.core.progress import Progress, Quiet
+from headstart.core.source import ReadOptions, Table
+from headstart.stages.judge import judge
+from headstart.stages.model import Model, open_model
+from headstart.stages.read import describe, read_table
+from headstart.stages.report import write_report
+
+CHUNK = 8192
+
+
+def evaluate(
+    model: Model | Path | str,
+    source: Any,
+    *,
+    target: str | Sequence[str] = (),
+    out: Path | str | None = None,
+    options: ReadOptions = ReadOptions(),  # noqa: B008  (frozen)
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Judge a model on a labelled table and return the report.
+
+    Args:
+        model: an opened model, or a bundle's path.
+        source: a table with the model's input columns and at least one of its targets.
+        target: which targets to judge; all that the table has where empty.
+        out: a folder to write report.json and report.html to.
+
+    Raises:
+        DataError: the table lacks the columns, or has no labels.
+    """
+    progress = progress or Quiet()
+    model = model if isinstance(model, Model) else open_model(model, progress)
+    table, notes = read_table(source, options)
+    names = _targets(model, table, target)
+    model.runtime.check_columns(table)
+    rows = table_rows(table)
+    targets: dict[str, Any] = {}
+    features = _features(model, table, progress)
+    for name in names:
+        labelled = np.array([row for row, cell in enumerate(table[name]) if not is_blank(cell)], np.int64)
+        if not len(labelled):
+            raise DataError(f"The column '{name}' is empty in every row: there is nothing to compare answers to.")
+        each = model.runtime.targets[name]
+        y = each.task.encode([table[name][row] for row in labelled])
+        targets[name] = judge(each, {key: value[labelled] for key, value in features.items()}, y)
+    report = {
+        "kind": "evaluate",
+        "rows": rows,
+        "bundle": str(model.path),
+        "method": model.report.get("method"),
+        "backbone": model.report.get("backbone"),
+        "data": {"origin": describe(source), "rows": rows, "test_rows": rows, "notes": notes},
+        "targets": targets,
+    }
+    if out:
+        with atomic_folder(out) as part:
+            write_report(part, report)
+    return report
+
+
+def _targets(model: Model, table: Table, target: str | Sequence[str]) -> list[str]:
+    known = list(model.runtime.targets)
+    wanted = [each.strip() for each in target.split(",")] if isinstance(target, str) and target else list(target)
+    for name in wanted:
+        if name not in known:
+            raise DataError(
+                f"The model does not predict '{name}'.", allowed=f"Targets: {listed(known)}.", hint=nearest(name, known)
+            )
+        if name not in table:
+            raise DataError(
+                f"The table has no column '{name}'.", allowed=f"Columns: {listed(table)}.", hint=nearest(name, table)
+            )
+    found = wanted or [name for name in known if name in table]
+    if not found:
+        raise DataError(
+            f"The table has none of the model's targets: {listed(known)}.",
+            allowed=f"Columns: {listed(table)}.",
+            hint="Give a table with the right answers in it; without them, use: headstart predict",
+        )
+    return found
+
+
+def _features(model: Model, table: Table, progress: Progress) -> dict[str, np.ndarray]:
+    rows = table_rows(table)
+    parts = []
+    with progress.bar("answering", rows) as bar:
+        for start in range(0, rows, CHUNK):
+            chunk = take_rows(table, range(start, min(start + CHUNK, rows)))
+            parts.append(model.runtime.features(chunk))
+            bar.advance(table_rows(chunk))
+    if not parts:
+        raise DataError("The table has no rows: there is nothing to judge on.")
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,0 +1,235 @@
+"""Fit: adapt a pretrained model to a table, prove it, and write a bundle."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart import methods
+from headstart.core import VERSION
+from headstart.core.arrays import take
+from headstart.core.bundle import Bundle
+from headstart.core.dataset import Dataset
+from headstart.core.errors import DataError
+from headstart.core.method import Budget, Job
+from headstart.core.progress import Progress, Quiet, timed
+from headstart.core.recipe import Recipe
+from headstart.core.source import ReadOptions
+from headstart.core.threads import core_count
+from headstart.runtime import Runtime
+from headstart.stages import judge, speed
+from headstart.stages.check import Checked, check, usable
+from headstart.stages.infer import infer
+from headstart.stages.learn import Learnt, learn
+from headstart.stages.model import Model
+from headstart.stages.prepare import Prepared, joined_tables, prepare, split
+from headstart.stages.read import describe, read_table, table_name
+from headstart.stages.report import write_report
+from headstart.stages.save import save
+
+NAIVE_SHARE = 0.1
+"""Share of rows with a near twin from which the report also says what a random split would have claimed."""
+NAIVE_ROWS = 4000
+"""Rows that this comparison uses at most."""
+
+
+def fit(
+    source: Any,
+    *,
+    target: str | Sequence[str] = (),
+    input: str | Sequence[str] = (),  # noqa: A002  (the command line's own word)
+    test: Any = None,
+    task: Mapping[str, str] | None = None,
+    backbone: str = "auto",
+    method: str = "auto",
+    budget: float = 0.0,
+    seed: int = 0,
+    precision_target: float = 0.95,
+    test_share: float = 0.2,
+    hourly_price: float = 0.10,
+    out: Path | str | None = None,
+    portable: bool = False,
+    options: ReadOptions = ReadOptions(),  # noqa: B008  (frozen)
+    progress: Progress | None = None,
+) -> Model:
+    """Fit a model on a table and return it opened.
+
+    Args:
+        source: a file, folder, SQL reference, or frame.
+        target: columns to predict; inferred where empty.
+        input: columns to predict from; inferred where empty.
+        test: another table to judge on; else `test_share` of the rows is held out, near twins together.
+        task: for a target, the task's name instead of the inferred one.
+        backbone: `hub:name`, or `auto`.
+        method: `probe`, `scratch`, or `auto`, which takes the better one on held-out training rows.
+        budget: seconds; 0 means no limit.
+        out: the bundle's place; `models/<table's name>` where None.
+        portable: carry the backbone inside the bundle.
+
+    Raises:
+        HeadstartError: with what is wrong, what is allowed and what to do.
+    """
+    recipe = Recipe(
+        target=_names(target),
+        input=_names(input),
+        task=dict(task or {}),
+        backbone=backbone,
+        method=method,
+        budget=budget,
+        precision_target=precision_target,
+        test_share=test_share,
+        seed=seed,
+        hourly_price=hourly_price,
+    )
+    progress, started, timings = progress or Quiet(), Budget(budget), {}
+    if method != "auto":
+        methods.registry.get(method)
+    place = Path(out) if out else Path("models") / table_name(source)
+    Bundle.check_place(place)
+    with timed(timings, "read"):
+        dataset, test_set = _read(source, test, recipe, options)
+        for note in dataset.notes:
+            progress.say(note)
+    with timed(timings, "check"):
+        checked, test_rows = _check(dataset, test_set)
+    with timed(timings, "embed"):
+        rows = split(checked, recipe, test_rows)
+        prepared = prepare(checked.dataset, rows, checked.groups, recipe, progress)
+    with timed(timings, "race"):
+        learnt = {name: learn(prepared, name, recipe, started, progress) for name in prepared.tasks}
+    with timed(timings, "evaluate"):
+        report = _report(prepared, checked, learnt, recipe, test_set)
+    report |= {
+        "headstart": VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "recipe": asdict(recipe),
+        "bundle": str(place),
+        "seconds": time.monotonic() - started.started,
+        "timings": timings,
+    }
+    return _write(place, prepared, learnt, recipe, report, portable, progress)
+
+
+def _names(value: str | Sequence[str]) -> tuple[str, ...]:
+    names = value.split(",") if isinstance(value, str) else list(value)
+    return tuple(name.strip() for name in names if name.strip())
+
+
+def _read(source: Any, test: Any, recipe: Recipe, options: ReadOptions) -> tuple[Dataset, Dataset | None]:
+    table, notes = read_table(source, options)
+    dataset = infer(table, targets=recipe.target, inputs=recipe.input, origin=describe(source), notes=notes)
+    if test is None:
+        return dataset, None
+    other, _ = read_table(test, options)
+    wanted = Dataset(other, dataset.inputs, dataset.targets, dataset.kinds, origin=describe(test))
+    for name in [*wanted.input_columns, *wanted.targets]:
+        wanted.column(name)
+    return dataset, wanted
+
+
+def _check(dataset: Dataset, test_set: Dataset | None) -> tuple[Checked, int]:
+    """Return training and test rows checked together, training rows first, and how many test rows there are."""
+    if test_set is None:
+        return check(dataset), 0
+    warnings: list[str] = []
+    train, tested = usable(dataset, warnings), usable(test_set, [])
+    checked = check(joined_tables(train, tested))
+    known = set(checked.groups[: len(train)].tolist())
+    shared = sum(group in known for group in checked.groups[len(train) :].tolist())
+    warnings += checked.warnings
+    if shared:
+        warnings.append(f"{shared:,} of the {len(tested):,} test rows have a near twin among the training rows.")
+    return replace(checked, warnings=warnings), len(tested)
+
+
+def _report(
+    prepared: Prepared, checked: Checked, learnt: Mapping[str, Learnt], recipe: Recipe, test_set: Dataset | None
+) -> dict[str, Any]:
+    targets: dict[str, Any] = {}
+    for name, each in learnt.items():
+        rows = prepared.rows(name, test=True)
+        if not len(rows):
+            raise DataError(f"The target '{name}' has no label in any test row.", hint="Give more labelled rows.")
+        report = judge.judge(each.target, take(prepared.features, rows), prepared.encoded(name, rows))
+        report["method"], report["race"] = each.method, list(each.race)
+        pretrained = methods.registry.get(each.method).pretrained
+        report["verdict"] = judge.verdict(name, report, signal=each.signal, pretrained=pretrained)
+        if test_set is None and checked.twins["rows"] > NAIVE_SHARE * len(checked.dataset):
+            naive = _naive(prepared, name, recipe)
+            report |= naive
+            report["verdict"] += judge.naive_verdict(report)
+        targets[name] = report
+    used = sorted({each.method for each in learnt.values()})
+    dataset = prepared.dataset
+    return {
+        "kind": "fit",
+        "data": {
+            "origin": dataset.origin,
+            "rows": len(dataset),
+            "train_rows": int((~prepared.test).sum()),
+            "test_rows": int(prepared.test.sum()),
+            "test_origin": test_set.origin if test_set else f"{recipe.test_share:.0%} held out, near twins together",
+            "fingerprint": dataset.fingerprint(),
+            "inputs": {name: list(columns) for name, columns in dataset.inputs.items()},
+            "notes": list(dataset.notes),
+            "warnings": [*checked.warnings, *prepared.warnings],
+            "twins": checked.twins,
+        },
+        "method": ", ".join(used),
+        "backbone": prepared.opened.spec(False) if prepared.opened else None,
+        "rows": int(prepared.test.sum()),
+        "verdict": " ".join(report["verdict"] for report in targets.values()),
+        "targets": targets,
+        "speed": speed.measure(_runtime(prepared, learnt), dataset, prepared, recipe.hourly_price),
+    }
+
+
+def _naive(prepared: Prepared, name: str, recipe: Recipe) -> dict[str, Any]:
+    """Return the baseline's primary metric under a random split and under the honest one, on the same rows."""
+    rows = np.sort(np.concatenate([prepared.rows(name, test) for test in (False, True)]))
+    rng = np.random.default_rng(recipe.seed)
+    rows = rng.permutation(rows)[:NAIVE_ROWS]
+    y, features = prepared.encoded(name, rows), take(prepared.features, rows)
+    known = _known(y)
+    rows, y, features = rows[known], y[known], take(features, np.flatnonzero(known))
+    result = {}
+    for key, groups in (("random_split", np.arange(len(rows))), ("grouped_split", prepared.groups[rows])):
+        job = Job(prepared.tasks[name], y, features, groups, recipe.seed, Budget(), core_count(), Quiet())
+        held_out = methods.registry.get("scratch")().fit(job).held_out
+        result[f"{key}_{job.task.primary}"] = float(job.task.correct(held_out, y).mean())
+    return result
+
+
+def _known(y: np.ndarray) -> np.ndarray:
+    return (y >= 0) if y.ndim == 1 and y.dtype.kind == "i" else np.ones(len(y), bool)
+
+
+def _runtime(prepared: Prepared, learnt: Mapping[str, Learnt]) -> Runtime:
+    session = prepared.opened.session if prepared.opened else None
+    return Runtime(None, prepared.inputs, session, {name: each.target for name, each in learnt.items()})
+
+
+def _write(
+    place: Path,
+    prepared: Prepared,
+    learnt: Mapping[str, Learnt],
+    recipe: Recipe,
+    report: dict[str, Any],
+    portable: bool,
+    progress: Progress,
+) -> Model:
+    with Bundle.create(place) as part:
+        needed = any(methods.registry.get(each.method).pretrained and each.signal for each in learnt.values())
+        opened = prepared.opened if needed else None
+        save(part, recipe, prepared.inputs, {name: each.target for name, each in learnt.items()}, opened, portable)
+        write_report(part, report)
+    progress.say(f"wrote {place}")
+    bundle = Bundle.open(place)
+    runtime = Runtime(bundle, prepared.inputs, opened.session if opened else None, _runtime(prepared, learnt).targets)
+    return Model(runtime, report)

@@ -1,0 +1,75 @@
+"""The Model: an opened bundle with its verbs, as Python users hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, final
+
+from headstart.core.bundle import Bundle
+from headstart.core.progress import Progress, Quiet
+from headstart.runtime import Runtime
+from headstart.stages.networks import open_for
+
+
+@final
+class Model:
+    """A fitted model, ready to answer.
+
+    Args:
+        runtime: the opened bundle.
+        report: what was measured when it was fitted.
+    """
+
+    def __init__(self, runtime: Runtime, report: Mapping[str, Any]) -> None:
+        self.runtime, self.report = runtime, report
+
+    @property
+    def path(self) -> Path:
+        """Where its bundle is."""
+        if self.runtime.bundle is None:
+            raise TypeError("This model was never written.")
+        return self.runtime.bundle.path
+
+    def predict(self, rows: Any) -> Any:
+        """Answer one row or many.
+
+        Args:
+            rows: one text, one mapping of columns, a list of either, or a data frame.
+
+        Returns:
+            One record (a dict) for one row, else a list of records in the same order.
+
+        Raises:
+            DataError: a column is missing or unknown.
+        """
+        if isinstance(rows, (str, Mapping)):
+            return self.runtime.predict_rows([rows])[0]
+        if isinstance(rows, Sequence):
+            return self.runtime.predict_rows(list(rows))
+        from headstart.stages.read import read_table
+
+        table, _ = read_table(rows)
+        answers = self.runtime.predict(table)
+        return [dict(zip(answers, record, strict=True)) for record in zip(*answers.values(), strict=True)]
+
+    def evaluate(self, source: Any) -> dict[str, Any]:
+        """Judge the model on another labelled table; see `headstart.evaluate`."""
+        from headstart.stages.evaluate import evaluate
+
+        return evaluate(self, source)
+
+    def __repr__(self) -> str:
+        return f"Model({str(self.path)!r}, targets={list(self.runtime.targets)})"
+
+
+def open_model(path: Path | str, progress: Progress | None = None) -> Model:
+    """Open a bundle.
+
+    Raises:
+        BundleError: it is missing, damaged, too new, or its backbone cannot be had.
+    """
+    bundle = Bundle.open(path)
+    opened = open_for(bundle, progress or Quiet())
+    runtime = Runtime.open(bundle, opened.network, opened.session) if opened else Runtime.open(bundle)
+    return Model(runtime, bundle.json("report.json"))

@@ -1,0 +1,77 @@
+"""Predict: rows in, rows with answers out, in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from headstart.core.dataset import table_rows
+from headstart.core.errors import DataError, listed
+from headstart.core.progress import Progress, Quiet
+from headstart.core.source import ReadOptions, Table
+from headstart.stages.model import Model, open_model
+from headstart.stages.read import open_table, table_writer
+
+CHUNK = 4096
+"""Rows read, answered and written at a time."""
+
+
+def predict(
+    model: Model | Path | str,
+    source: Any,
+    *,
+    out: Any,
+    options: ReadOptions = ReadOptions(),  # noqa: B008  (frozen)
+    progress: Progress | None = None,
+) -> int:
+    """Answer every row of a table and write the rows with their answers; return how many there were.
+
+    Args:
+        model: an opened model, or a bundle's path.
+        source: a table with the model's input columns; others are carried along.
+        out: where to write: a file whose suffix names its format, or an SQL reference.
+
+    Raises:
+        DataError: an input column is missing; nothing is written.
+    """
+    progress = progress or Quiet()
+    model = model if isinstance(model, Model) else open_model(model, progress)
+    count = 0
+    with table_writer(out) as writer, progress.bar("answering", 0) as bar:
+        for table in answered(model, open_table(source, options, CHUNK)):
+            writer.write(table)
+            count += table_rows(table)
+            bar.advance(table_rows(table))
+    return count
+
+
+def answered(model: Model, chunks: Iterable[Table]) -> Iterator[Table]:
+    """Yield each chunk with the answer columns added.
+
+    Raises:
+        DataError: the table already has a column of an answer's name, other than the targets' own.
+    """
+    for table, answers in model.runtime.predict_chunks(chunks):
+        taken = [name for name in answers if name in table and name not in model.runtime.targets]
+        if taken:
+            raise DataError(
+                f"The table already has the columns {listed(taken)}, which the answers would overwrite.",
+                hint="Rename them, or leave them out of the table.",
+            )
+        # A table that holds the true target keeps it beside the answer.
+        truths = {f"{name}_given": table[name] for name in answers if name in table}
+        yield {name: cells for name, cells in table.items() if name not in answers} | truths | answers
+
+
+def lines(stream: TextIO, rows: int) -> Iterator[list[str]]:
+    """Yield the non-blank lines of a stream in lists of at most `rows`, as soon as they are there."""
+    some: list[str] = []
+    for line in stream:
+        if line.strip():
+            some.append(line.rstrip("\r\n"))
+        if len(some) == rows:
+            yield some
+            some = []
+    if some:
+        yield some

@@ -1,0 +1,1 @@
+"""Conformance checks for every contract, and tiny toy data."""
