@@ -111,7 +111,7 @@ class HeadstartClassifier(ClassifierMixin, BaseEstimator):
 
     def _learn(self, dataset: Dataset, recipe: Recipe) -> None:
         rows = len(dataset)
-        groups = twins.groups(joined(dataset)) if "text" in dataset.inputs else np.arange(rows)
+        groups = twins.groups(joined(dataset, "text")) if "text" in dataset.inputs else np.arange(rows)
         prepared = prepare(dataset, np.zeros(rows, bool), groups, recipe, Quiet())
         learnt = learn(prepared, TARGET, recipe, Budget(self.budget), Quiet())
         opened = prepared.opened

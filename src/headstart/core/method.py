@@ -41,6 +41,7 @@ class Job:
         budget: the time there is.
         threads: cores to use.
         progress: what to report to.
+        memo: what one method worked out from these features and another can use.
     """
 
     task: Task
@@ -51,6 +52,7 @@ class Job:
     budget: Budget
     threads: int
     progress: Progress
+    memo: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

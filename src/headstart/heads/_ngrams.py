@@ -7,7 +7,6 @@ sublinear in term frequency and of unit length (Salton & Buckley, 1988), so that
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +17,7 @@ from headstart.core.arrays import Arrays
 
 WORD = re.compile(r"\w\w+")
 GRAMS = (3, 4)
-LONGEST = 4_000
+LONGEST = 2_000
 """Characters of a text that are looked at."""
 MANY = 2_000
 """Texts from which n-grams of a single text are dropped."""
@@ -44,6 +43,21 @@ def characters(text: str) -> list[str]:
     return found
 
 
+def _blocks(text: str) -> Iterator[list[str]]:
+    lowered = text[:LONGEST].casefold()
+    yield words(lowered)
+    yield characters(lowered)
+
+
+def _kept(grams: np.ndarray, document: np.ndarray, rows: int) -> np.ndarray:
+    """Return which n-grams count, the commonest first."""
+    character = np.array([gram[0] == "\t" for gram in grams], dtype=bool)
+    least = np.where(character, 3, 2) if rows >= MANY else 1
+    common = character & (document > COMMON * rows) & (rows >= 50)
+    kept = np.flatnonzero((document >= least) & ~common)
+    return kept[np.argsort(-document[kept], kind="stable")][:LARGEST]
+
+
 @dataclass(frozen=True)
 class Sparse:
     """Rows of few numbers: `columns` and `values` of row i lie at `starts[i]:starts[i + 1]`."""
@@ -66,52 +80,47 @@ class Vocabulary:
         return {gram: number for number, gram in enumerate(self.grams)}
 
     @staticmethod
-    def fit(texts: Sequence[str]) -> Vocabulary:
-        """Choose the n-grams of training texts."""
-        document: Counter[str] = Counter()
-        for text in texts:
-            lowered = text[:LONGEST].casefold()
-            document.update(set(words(lowered)))
-            document.update(set(characters(lowered)))
-        rows = len(texts)
-        least = {False: 2, True: 3} if rows >= MANY else {False: 1, True: 1}
-        kept = [
-            (gram, count)
-            for gram, count in document.items()
-            if count >= least[gram[0] == "\t"] and (gram[0] != "\t" or rows < 50 or count <= COMMON * rows)
+    def fit(texts: Sequence[str]) -> tuple[Vocabulary, Sparse]:
+        """Choose the n-grams of training texts, and return their weights in these texts too."""
+        number: dict[str, int] = {}
+        parts = [
+            [np.array([number.setdefault(gram, len(number)) for gram in grams], np.int64) for grams in _blocks(text)]
+            for text in texts
         ]
-        kept.sort(key=lambda each: (-each[1], each[0]))
-        kept = kept[:LARGEST]
-        counts = np.array([count for _, count in kept], dtype=np.float64)
-        idf = np.log((1 + rows) / (1 + counts)) + 1
-        return Vocabulary(tuple(gram for gram, _ in kept), idf.astype(np.float32))
+        grams = np.array(list(number), dtype=object)
+        document = np.zeros(len(number), np.int64)
+        for blocks in parts:
+            for block in blocks:
+                document[np.unique(block)] += 1
+        kept = _kept(grams, document, len(texts))
+        place = np.full(len(number), -1, np.int64)
+        place[kept] = np.arange(len(kept))
+        idf = np.log((1 + len(texts)) / (1 + document[kept])) + 1
+        vocabulary = Vocabulary(tuple(grams[kept]), idf.astype(np.float32))
+        return vocabulary, vocabulary._rows([[place[block] for block in blocks] for blocks in parts])
 
     def weigh(self, texts: Sequence[str]) -> Sparse:
         """Return the TF-IDF weights of texts; each row has unit length where both blocks have an n-gram."""
-        columns: list[np.ndarray] = []
-        values: list[np.ndarray] = []
-        for text in texts:
-            parts = [self._block(grams) for grams in self._blocks(text)]
-            columns.append(np.concatenate([part[0] for part in parts]))
-            values.append(np.concatenate([part[1] for part in parts]))
-        lengths = np.array([len(each) for each in columns], dtype=np.int64)
-        starts = np.concatenate([[0], np.cumsum(lengths)])
+        place = self.place
+        return self._rows(
+            [[np.array([place.get(gram, -1) for gram in grams], np.int64) for grams in _blocks(text)] for text in texts]
+        )
+
+    def _rows(self, texts: Sequence[Sequence[np.ndarray]]) -> Sparse:
+        """Return weights from each text's blocks of feature numbers, -1 for n-grams that do not count."""
+        parts = [[self._block(block[block >= 0]) for block in blocks] for blocks in texts]
+        columns = [np.concatenate([block[0] for block in blocks]) for blocks in parts]
+        values = [np.concatenate([block[1] for block in blocks]) for blocks in parts]
+        starts = np.concatenate([[0], np.cumsum([len(each) for each in columns])]).astype(np.int64)
         if not len(texts):
             return Sparse(np.zeros(0, np.int64), np.zeros(0, np.float32), starts)
         return Sparse(np.concatenate(columns), np.concatenate(values), starts)
 
-    def _blocks(self, text: str) -> Iterator[list[str]]:
-        lowered = text[:LONGEST].casefold()
-        yield words(lowered)
-        yield characters(lowered)
-
-    def _block(self, grams: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        place = self.place
-        counts = Counter(place[gram] for gram in grams if gram in place)
-        columns = np.fromiter(counts.keys(), dtype=np.int64, count=len(counts))
-        values = (1 + np.log(np.fromiter(counts.values(), dtype=np.float32, count=len(counts)))) * self.idf[columns]
+    def _block(self, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        columns, counts = np.unique(found, return_counts=True)
+        values = (1 + np.log(counts)).astype(np.float32) * self.idf[columns]
         norm = float(np.sqrt((values * values).sum()))
-        return columns, (values * np.float32(0.5**0.5 / norm if norm else 0.0)).astype(np.float32)
+        return columns, values * np.float32(0.5**0.5 / norm if norm else 0.0)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the vocabulary as plain arrays."""

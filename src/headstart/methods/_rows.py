@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def fit_rows(job: Job, dense: Sequence[str] = ()) -> Fitted:
 
 def _part(job: Job, rows: np.ndarray) -> Job:
     features = take({k: v for k, v in job.features.items() if k != "text"}, rows)
-    return Job(job.task, job.y[rows], features, job.groups[rows], job.seed, job.budget, job.threads, job.progress)
+    return replace(job, y=job.y[rows], features=features, groups=job.groups[rows], memo={})
 
 
 def _held_out(job: Job, fold: np.ndarray, fit: Any) -> np.ndarray:
@@ -159,19 +160,44 @@ def export(
             continue
         roots = np.zeros((len(model._predictors), len(model._predictors[0])), np.int64)
         for place, tree in np.ndenumerate(np.array(model._predictors, dtype=object)):
-            nodes, bitsets = tree.nodes, tree.raw_left_cat_bitsets
+            order, categories = _order(model)
             roots[place] = count
-            _add(tables, nodes, count, masked)
-            masks.append(np.asarray(bitsets, dtype=np.uint32).reshape(-1, 8))
-            count, masked = count + len(nodes), masked + len(bitsets)
+            _add(tables, tree.nodes, order, count, masked)
+            bitsets = _raw_bitsets(tree, categories)
+            masks.append(bitsets)
+            count, masked = count + len(tree.nodes), masked + len(bitsets)
         columns.append((roots, np.asarray(model._baseline_prediction, np.float64).reshape(-1)))
     nodes = {name: np.concatenate(parts) for name, parts in tables.items()}
     return _assembled(columns, nodes, np.concatenate(masks), task, reads, center, components)
 
 
-def _add(tables: dict[str, list[np.ndarray]], nodes: np.ndarray, first: int, masked: int) -> None:
+def _order(model: Any) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return the original column of each of the model's columns, and the categories of its categorical ones.
+
+    scikit-learn puts categorical columns first and numbers their categories anew.
+    """
+    mask = model.is_categorical_
+    if mask is None or not mask.any():
+        return np.arange(model.n_features_in_), []
+    encoder = model._preprocessor.named_transformers_["encoder"]
+    return np.concatenate([np.flatnonzero(mask), np.flatnonzero(~mask)]), list(encoder.categories_)
+
+
+def _raw_bitsets(tree: Any, categories: Sequence[np.ndarray]) -> np.ndarray:
+    """Return a tree's masks (k, 8) uint32 over the original category numbers."""
+    encoded = np.asarray(tree.raw_left_cat_bitsets, dtype=np.uint32).reshape(-1, 8)
+    raw = np.zeros_like(encoded)
+    for node in tree.nodes[tree.nodes["is_categorical"] == 1]:
+        mask = node["bitset_idx"]
+        for code, category in enumerate(categories[node["feature_idx"]]):
+            if not np.isnan(category) and encoded[mask, code >> 5] >> np.uint32(code & 31) & 1:
+                raw[mask, int(category) >> 5] |= np.uint32(1 << (int(category) & 31))
+    return raw
+
+
+def _add(tables: dict[str, list[np.ndarray]], nodes: np.ndarray, order: np.ndarray, first: int, masked: int) -> None:
     tables["value"].append(nodes["value"].astype(np.float32))
-    tables["feature"].append(nodes["feature_idx"].astype(np.int32))
+    tables["feature"].append(order[nodes["feature_idx"]].astype(np.int32))
     tables["threshold"].append(nodes["num_threshold"].astype(np.float32))
     tables["missing_left"].append(nodes["missing_go_to_left"].astype(bool))
     tables["left"].append((nodes["left"] + first).astype(np.int32))

@@ -31,10 +31,13 @@ class Weighed:
     matrix: csr_array
 
 
-def weigh(texts: np.ndarray) -> Weighed:
-    """Learn a vocabulary and return the texts' weights."""
-    vocabulary = Vocabulary.fit(texts)
-    return Weighed(vocabulary, matrix(vocabulary.weigh(texts), len(vocabulary.grams)))
+def weigh(job: Job) -> Weighed:
+    """Return the job's texts as TF-IDF rows, worked out once for all methods that share its memo."""
+    if "weighed" not in job.memo:
+        vocabulary, sparse = Vocabulary.fit(job.features["text"])
+        job.memo["weighed"] = Weighed(vocabulary, matrix(sparse, len(vocabulary.grams)))
+    weighed: Weighed = job.memo["weighed"]
+    return weighed
 
 
 def matrix(sparse: Sparse, features: int) -> csr_array:
@@ -48,7 +51,7 @@ def fit_text(job: Job) -> Fitted:
     """Choose C by held-out merit, fit on all rows, and score each row by folds."""
     seconds: dict[str, float] = {}
     with timed(seconds, "tf-idf"):
-        weighed = weigh(job.features["text"])
+        weighed = weigh(job)
         fold = job_folds(job, FOLDS)
     trial = fold if len(job.y) <= TRIAL else np.where(fold == 0, 0, 1)
     race = []

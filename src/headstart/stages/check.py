@@ -53,7 +53,8 @@ def check(dataset: Dataset) -> Checked:
             allowed="At least 10 rows with an input and a label are needed; 10 for each class is a good start.",
         )
     texts = joined(dataset)
-    groups = twins.groups(texts)
+    # Rows of numbers and categories are alike by nature; only equal ones are twins.
+    groups = twins.groups(joined(dataset, "text")) if "text" in dataset.inputs else twins.same(texts)
     sizes = np.bincount(groups)
     counted = {"rows": int((sizes[groups] > 1).sum()), "groups": int((sizes > 1).sum())}
     for target in dataset.targets:
@@ -61,18 +62,19 @@ def check(dataset: Dataset) -> Checked:
         warnings += _conflicts(texts, dataset.column(target), target)
         warnings += _leaks(dataset, target)
     if counted["rows"] > 0.02 * len(dataset):
+        kind = "a near twin (a copy, a rewording or a translation)" if "text" in dataset.inputs else "an equal twin"
         warnings.append(
-            f"{counted['rows']:,} of {len(dataset):,} rows have a near twin; twins are kept on one side of every split, "
+            f"{counted['rows']:,} of {len(dataset):,} rows have {kind}; twins are kept on one side of every split, "
             "because a model that has seen a row's twin only has to remember it."
         )
     if "text" in dataset.inputs:
-        warnings += _language_warnings(texts)
+        warnings += _language_warnings(joined(dataset, "text"))
     return Checked(dataset, groups, warnings, counted)
 
 
-def joined(dataset: Dataset) -> list[str]:
-    """Return each row's input cells as one text, for comparing rows."""
-    columns = [dataset.table[name] for name in dataset.input_columns]
+def joined(dataset: Dataset, modality: str = "") -> list[str]:
+    """Return each row's input cells, of one modality or all, as one text, for comparing rows."""
+    columns = [dataset.table[name] for name in (dataset.inputs[modality] if modality else dataset.input_columns)]
     return ["\n".join(as_text(cell) for cell in cells) for cells in zip(*columns, strict=True)]
 
 

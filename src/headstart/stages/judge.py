@@ -66,7 +66,7 @@ def verdict(name: str, report: dict[str, Any], *, signal: bool, pretrained: bool
     primary = "r2" if "r2" in report else "accuracy"
     low, high = report["gain_over_majority_ci"]
     what = f"{report[primary]:.1%}" if primary == "accuracy" else f"R² {report[primary]:.3f}"
-    unit = "points" if primary == "accuracy" else "hundredths of R²"
+    unit = "points" if primary == "accuracy" else "points of R²"
     first = f"{name}: {what} on held-out rows, {points(report['gain_over_majority'])} {unit} over the most common answer"
     if low <= 0:
         first += " (not clearly better; see macro-F1)"

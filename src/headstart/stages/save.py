@@ -43,6 +43,8 @@ def save(
         specs[name] = {"task": target.task.spec(), "heads": entries}
     _json(folder / "targets.json", specs)
     save_file(arrays, folder / "heads.safetensors")
+    # safetensors makes the file readable by its owner only; a bundle's files are all alike.
+    (folder / "heads.safetensors").chmod((folder / "targets.json").stat().st_mode)
     if opened:
         _json(folder / "backbone.json", opened.spec(portable))
         if portable:

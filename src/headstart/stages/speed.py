@@ -15,7 +15,9 @@ from headstart.runtime import Runtime
 from headstart.stages.prepare import Prepared
 
 SINGLES = 40
-MANY = 512
+"""Single rows timed."""
+MANY = 128
+"""Rows of the batch timed."""
 
 
 def measure(runtime: Runtime, dataset: Dataset, prepared: Prepared, hourly_price: float) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from headstart.stages.language import language
+
 SHINGLE = 5
 """Characters of a shingle."""
 HASHES = 64
@@ -14,6 +16,11 @@ BAND = 2
 SIMILAR_LONG, SIMILAR_SHORT, LONG = 0.45, 0.65, 200
 """Share of equal hashes (an estimate of Jaccard similarity, Broder 1997) from which two texts are twins: the first for
 texts of `LONG` characters or more, the second for shorter ones, where a few common words make strangers alike."""
+TRANSLATED, SURELY, ENOUGH = 0.08, 0.12, 0.15
+"""Two languages hold translations of each other where a share `ENOUGH` of the rows of the rarer one have a mutual
+nearest neighbour of TF-IDF cosine `SURELY`; then those from `TRANSLATED` on are taken for translations."""
+MOST_TRANSLATED = 20_000
+"""Texts up to which translations are looked for; it takes the square of them."""
 WIDEST = 400
 """Most rows of a bucket that are compared; larger ones come from boilerplate and would cost a square."""
 LETTERS = 4_000
@@ -22,11 +29,16 @@ CHUNK = 20_000_000
 """Characters that are hashed at a time."""
 
 
-def groups(texts: Sequence[str]) -> np.ndarray:
-    """Return a group number for each text, (n,); texts that are equal or nearly so share one.
+def same(rows: Sequence[str]) -> np.ndarray:
+    """Return a group number for each row, (n,); only equal rows share one."""
+    return np.unique(np.array(rows, dtype=str), return_inverse=True)[1].astype(np.int64)
 
-    MinHash over character shingles of the lower-cased text without punctuation, in time and memory linear in the
-    characters. Twins of twins are in one group.
+
+def groups(texts: Sequence[str]) -> np.ndarray:
+    """Return a group number for each text, (n,); texts that are equal, nearly so, or translations share one.
+
+    Near equals are found by MinHash over character shingles of the lower-cased text without punctuation, in time and
+    memory linear in the characters. Twins of twins are in one group.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -37,9 +49,48 @@ def groups(texts: Sequence[str]) -> np.ndarray:
     long = np.array([len(text) >= LONG for text in unique], dtype=bool)
     left, right = _pairs(signature, np.where(long, SIMILAR_LONG, SIMILAR_SHORT))
     size = len(unique)
+    # A translation is recognised by its wording, which cleaning has not touched but in which case matters.
+    first = np.unique(inverse, return_index=True)[1]
+    here, there = translations([texts[row] for row in first])
+    left, right = np.concatenate([left, here]), np.concatenate([right, there])
     graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(size, size))
     _, number = connected_components(graph, directed=False)
     return number[inverse].astype(np.int64)
+
+
+def translations(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return pairs of texts of two languages that are each other's nearest neighbour by shared n-grams.
+
+    Names, numbers and cognates survive translation. A table of translated tickets would otherwise put a ticket in the
+    training rows and its translation in the test rows.
+    """
+    from scipy.sparse import csr_array
+
+    from headstart.heads._ngrams import Vocabulary
+
+    lefts, rights = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    if len(texts) > MOST_TRANSLATED:
+        return lefts[0], rights[0]
+    codes = np.array([language(text) for text in texts])
+    found, counts = np.unique(codes[codes != ""], return_counts=True)
+    spoken = [code for code, count in zip(found, counts, strict=True) if count >= max(5, 0.03 * len(texts))]
+    if len(spoken) < 2:
+        return lefts[0], rights[0]
+    vocabulary, sparse = Vocabulary.fit(texts)
+    matrix = csr_array((sparse.values, sparse.columns, sparse.starts), shape=(len(texts), len(vocabulary.grams)))
+    rows = {code: np.flatnonzero(codes == code) for code in spoken}
+    for one, code in enumerate(spoken):
+        for other in spoken[one + 1 :]:
+            near = (matrix[rows[code]] @ matrix[rows[other]].T).toarray()
+            best = near.argmax(axis=1)
+            mutual = near.argmax(axis=0)[best] == np.arange(len(best))
+            closeness = near.max(axis=1)
+            if (mutual & (closeness >= SURELY)).sum() < ENOUGH * min(near.shape):
+                continue
+            twin = mutual & (closeness >= TRANSLATED)
+            lefts.append(rows[code][twin])
+            rights.append(rows[other][best[twin]])
+    return np.concatenate(lefts), np.concatenate(rights)
 
 
 def _clean(text: str) -> str:
