@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from headstart.core import VERSION as __version__
+from headstart import core as _core
 from headstart.core.errors import HeadstartError as HeadstartError
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from headstart.stages.serve import serve as serve
     from headstart.stages.show import show as show
 
+__version__ = _core.VERSION
+
 _HOMES = {
     "Model": "headstart.stages.model",
     "evaluate": "headstart.stages.evaluate",
@@ -35,7 +37,18 @@ _HOMES = {
     "show": "headstart.stages.show",
 }
 
-__all__ = ["HeadstartError", "__version__", *_HOMES]
+__all__ = [
+    "HeadstartError",
+    "Model",
+    "__version__",
+    "evaluate",
+    "fit",
+    "models",
+    "open_model",
+    "predict",
+    "serve",
+    "show",
+]
 
 
 def __getattr__(name: str) -> Any:

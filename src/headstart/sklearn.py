@@ -32,7 +32,7 @@ from headstart.stages.save import kind_of
 TARGET = "target"
 
 
-class HeadstartClassifier(ClassifierMixin, BaseEstimator):
+class HeadstartClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Adapts a pretrained encoder to texts, rows, or both.
 
     Args:
@@ -85,7 +85,7 @@ class HeadstartClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(str(error)) from error
         return self
 
-    def _labels(self, X: Any, y: Any) -> np.ndarray:
+    def _labels(self, X: Any, y: Any) -> np.ndarray:  # noqa: N803
         if y is None:
             raise ValueError("This HeadstartClassifier requires y to be passed, but the target y is None.")
         if not _is_text(X):
@@ -96,7 +96,9 @@ class HeadstartClassifier(ClassifierMixin, BaseEstimator):
 
             from sklearn.exceptions import DataConversionWarning
 
-            warnings.warn("A column-vector y was passed when a 1d array was expected.", DataConversionWarning, stacklevel=3)
+            warnings.warn(
+                "A column-vector y was passed when a 1d array was expected.", DataConversionWarning, stacklevel=3
+            )
             y = y.ravel()
         check_classification_targets(y)
         return y

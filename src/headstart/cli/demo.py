@@ -13,7 +13,9 @@ EXAMPLE = "Example: headstart demo"
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("--out", default="models/demo", metavar="FOLDER", help="where to write the bundle (default: models/demo)")
+    parser.add_argument(
+        "--out", default="models/demo", metavar="FOLDER", help="where to write the bundle (default: models/demo)"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
 
 

@@ -16,7 +16,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("bundle", help="the fitted model's folder")
     parser.add_argument("table", help="a table with inputs and right answers")
-    parser.add_argument("--target", default="", metavar="COLUMNS", help="targets to judge; all that the table has otherwise")
+    parser.add_argument(
+        "--target", default="", metavar="COLUMNS", help="targets to judge; all that the table has otherwise"
+    )
     parser.add_argument("--out", metavar="FOLDER", help="also write report.json and report.html there")
     _table.options(parser)
 

@@ -17,20 +17,39 @@ EXAMPLE = "Example: headstart fit tickets.csv --target department,priority --out
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add = parser.add_argument
-    add("table", help="a CSV, TSV, JSONL, Parquet or Arrow file, a folder of text files, or DATABASE_URL::TABLE_OR_QUERY")
+    add(
+        "table",
+        help="a CSV, TSV, JSONL, Parquet or Arrow file, a folder of text files, or DATABASE_URL::TABLE_OR_QUERY",
+    )
     add("--target", default="", metavar="COLUMNS", help="columns to predict, separated by commas; inferred otherwise")
     add("--input", default="", metavar="COLUMNS", help="columns to predict from; inferred otherwise")
     add("--test", metavar="TABLE", help="judge on this table instead of held-out rows")
-    add("--task", action="append", default=[], metavar="COLUMN=TASK", help="classify, tag or regress instead of the inferred task")
+    add(
+        "--task",
+        action="append",
+        default=[],
+        metavar="COLUMN=TASK",
+        help="classify, tag or regress instead of the inferred task",
+    )
     add("--backbone", default="auto", metavar="REF", help="hub:name, such as local:path/to/folder (default: auto)")
     add("--method", default="auto", help="auto, probe or scratch (default: auto, the better one on held-out rows)")
     add("--budget", default="0", metavar="TIME", help="such as 60s or 10m; no limit otherwise")
     add("--seed", type=int, default=0, help="makes the result repeatable (default: 0)")
-    add("--precision-target", type=float, default=0.95, metavar="SHARE",
-        help="share of right answers that automated rows must reach (default: 0.95)")
+    add(
+        "--precision-target",
+        type=float,
+        default=0.95,
+        metavar="SHARE",
+        help="share of right answers that automated rows must reach (default: 0.95)",
+    )
     add("--test-share", type=float, default=0.2, metavar="SHARE", help="share of rows to hold out (default: 0.2)")
-    add("--hourly-price", type=float, default=0.10, metavar="PRICE",
-        help="price of an hour of this machine, for the cost per 1,000 predictions (default: 0.10)")
+    add(
+        "--hourly-price",
+        type=float,
+        default=0.10,
+        metavar="PRICE",
+        help="price of an hour of this machine, for the cost per 1,000 predictions (default: 0.10)",
+    )
     add("--out", metavar="FOLDER", help="where to write the bundle (default: models/NAME_OF_TABLE)")
     add("--portable", action="store_true", help="carry the backbone inside the bundle")
     _table.options(parser)
@@ -61,7 +80,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     )
     if not chosen.json:
         print(terminal(dict(model.report), 80))
-        print(f"\nNext:  headstart predict {model.path} \"a text\"\n       headstart serve {model.path}")
+        print(f'\nNext:  headstart predict {model.path} "a text"\n       headstart serve {model.path}')
     return dict(model.report)
 
 

@@ -68,7 +68,9 @@ def _run(given: Sequence[str]) -> int:
     command = next((each for each in given if not each.startswith("-")), "")
     if command and command not in COMMANDS:
         raise UsageError(
-            f"There is no command '{command}'.", allowed=f"Commands: {', '.join(COMMANDS)}.", hint=nearest(command, COMMANDS)
+            f"There is no command '{command}'.",
+            allowed=f"Commands: {', '.join(COMMANDS)}.",
+            hint=nearest(command, COMMANDS),
         )
     chosen = parser(command).parse_args(given)
     # Killing a process politely should clean up just as Ctrl-C does; `serve` has its own way.

@@ -30,5 +30,6 @@ def run(chosen: argparse.Namespace) -> Any:
         for each in found:
             cached = "here" if each["cached"] else "to fetch"
             size = f"{each['size'] / 1e6:.0f} MB"
-            print(f"{each['reference']:<34} {each['modality']:<6} {each['width']:>5} wide  {size:>7}  {each['licence']:<11} {cached}")
+            about = f"{each['modality']:<6} {each['width']:>5} wide  {size:>7}  {each['licence']:<11} {cached}"
+            print(f"{each['reference']:<34} {about}")
     return found

@@ -22,7 +22,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("bundle", help="the fitted model's folder")
     parser.add_argument("input", help="a text, a row as JSON, '-' for lines of standard input, or a table")
-    parser.add_argument("-o", "--out", metavar="FILE", help="write a table's answers here: .csv, .jsonl, .parquet, .arrow, or SQL")
+    parser.add_argument(
+        "-o", "--out", metavar="FILE", help="write a table's answers here: .csv, .jsonl, .parquet, .arrow, or SQL"
+    )
     _table.options(parser)
 
 
@@ -66,7 +68,9 @@ def _row(text: str) -> Any:
         try:
             return json.loads(text)
         except ValueError as error:
-            raise DataError(f"The row is not JSON: {error}.", hint="Quote it for the shell: '{\"column\": \"cell\"}'") from error
+            raise DataError(
+                f"The row is not JSON: {error}.", hint='Quote it for the shell: \'{"column": "cell"}\''
+            ) from error
     return text
 
 
@@ -116,5 +120,3 @@ def _print_table(model: Any, chosen: argparse.Namespace) -> None:
             first = False
     if chosen.json:
         print("[]" if first else "\n]")
-
-

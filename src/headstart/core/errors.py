@@ -1,13 +1,13 @@
 """The tree of errors. Each says what is wrong, what is allowed, and what to type next.
 
-    HeadstartError            exit 1   HTTP 500
-    ├── UsageError            exit 2   HTTP 400   an option or argument that cannot be used
-    ├── DataError             exit 3   HTTP 422   a table, column or cell that cannot be used
-    │   └── RequestError      exit 3   HTTP 422   the same, sent over HTTP (`status` is set per case)
-    ├── BundleError           exit 4   HTTP 500   a fitted model that is missing, damaged or too new
-    ├── HubError              exit 5   HTTP 502   a pretrained model that cannot be had
-    ├── MissingExtra          exit 6   HTTP 500   an optional package is not installed
-    └── ResourceError         exit 7   HTTP 503   disk full, port in use, out of budget
+HeadstartError            exit 1   HTTP 500
+├── UsageError            exit 2   HTTP 400   an option or argument that cannot be used
+├── DataError             exit 3   HTTP 422   a table, column or cell that cannot be used
+│   └── RequestError      exit 3   HTTP 422   the same, sent over HTTP (`status` is set per case)
+├── BundleError           exit 4   HTTP 500   a fitted model that is missing, damaged or too new
+├── HubError              exit 5   HTTP 502   a pretrained model that cannot be had
+├── MissingExtra          exit 6   HTTP 500   an optional package is not installed
+└── ResourceError         exit 7   HTTP 503   disk full, port in use, out of budget
 """
 
 from __future__ import annotations

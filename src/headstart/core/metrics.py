@@ -104,7 +104,9 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
     return sum(abs(each["confidence"] - each["accuracy"]) * each["rows"] for each in table) / max(len(right), 1)
 
 
-def calibration_error_interval(confidence: np.ndarray, right: np.ndarray, seed: int = 0, draws: int = 100) -> list[float]:
+def calibration_error_interval(
+    confidence: np.ndarray, right: np.ndarray, seed: int = 0, draws: int = 100
+) -> list[float]:
     """Return the bootstrap interval of `calibration_error`."""
     rng, rows, bins = np.random.default_rng(seed), len(right), 15
     gap = confidence - right
@@ -123,7 +125,9 @@ def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
     return float(total / (len(inside) * len(outside)))
 
 
-def certified_threshold(confidence: np.ndarray, right: np.ndarray, precision: float, risk: float = 0.05) -> float | None:
+def certified_threshold(
+    confidence: np.ndarray, right: np.ndarray, precision: float, risk: float = 0.05
+) -> float | None:
     """Return the lowest confidence from which answers are right at least as often as `precision`, or None.
 
     Learn-then-Test (Angelopoulos et al., 2021) with exact binomial tails: thresholds are tried along five chains that

@@ -15,14 +15,14 @@ class Progress(Protocol):
     def say(self, line: str) -> None:
         """Tell the user one line."""
 
-    def bar(self, label: str, total: int) -> "Bar":
+    def bar(self, label: str, total: int) -> Bar:
         """Return a context manager that counts up to `total`."""
 
 
 class Bar(Protocol):
     """A counter within a `with` block."""
 
-    def __enter__(self) -> "Bar": ...
+    def __enter__(self) -> Bar: ...
     def __exit__(self, *error: object) -> None: ...
     def advance(self, count: int) -> None:
         """Count `count` more."""
@@ -40,7 +40,7 @@ class Quiet:
 
 
 class _NoBar:
-    def __enter__(self) -> "Bar":
+    def __enter__(self) -> Bar:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -73,7 +73,7 @@ class _TerminalBar:
 
         self.bar = tqdm(desc=label, total=total, unit="row", leave=False, file=sys.stderr, smoothing=0.1)
 
-    def __enter__(self) -> "Bar":
+    def __enter__(self) -> Bar:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -90,7 +90,7 @@ class _LineBar:
         self.console, self.label, self.total, self.done = console, label, total, 0
         self.started = self.spoke = time.monotonic()
 
-    def __enter__(self) -> "Bar":
+    def __enter__(self) -> Bar:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -75,7 +75,7 @@ class Task(ABC):
 
     @abstractmethod
     def decode(self, scores: np.ndarray) -> dict[str, list[Any]]:
-        """Turn scores (n, width) into answer columns named after the target: `t`, `t_confidence`, …
+        """Turn scores (n, width) into answer columns named after the target: `t`, `t_confidence` and so on.
 
         Every cell is a plain Python value that JSON can hold.
         """

@@ -15,8 +15,8 @@ def core_count() -> int:
 
 def _quota() -> float | None:
     try:
-        limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return None if limit == "max" else int(limit) / int(period)
+        most, each = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return None if most == "max" else int(most) / int(each)
     except (OSError, ValueError):
         pass
     try:

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
-from openvino import opset13 as op
 from safetensors import safe_open
 
 from headstart.core.backbone import Network
 from headstart.core.errors import HubError, listed
+from headstart.formats._openvino import op, ov
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ class Tensors:
 
     def __init__(self, path: Path) -> None:
         self.file = safe_open(path, framework="numpy")
-        self.names = {_bare(name): name for name in self.file.keys()}
+        self.names = {_bare(name): name for name in self.file.keys()}  # noqa: SIM118  (not a dict)
 
     def __contains__(self, name: str) -> bool:
         return name in self.names

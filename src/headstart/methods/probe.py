@@ -34,5 +34,3 @@ class Probe(Method):
             return text
         rows = fit_rows(job, ("embedding",))
         return blended(job, rows, text, "rows and embedding", "text")
-
-

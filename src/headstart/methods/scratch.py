@@ -42,9 +42,7 @@ def blended(job: Job, first: Fitted, second: Fitted, first_name: str, second_nam
     else:
         scale = float(first.held_out.std() / max(second.held_out.std(), 1e-9))
         shares = [(1.0, 0.0), (0.0, 1.0), *((1.0, scale * weight) for weight in WEIGHTS)]
-    merits = [
-        merit(job.task, one * first.held_out + two * second.held_out, job.y) for one, two in shares
-    ]
+    merits = [merit(job.task, one * first.held_out + two * second.held_out, job.y) for one, two in shares]
     one, two = shares[max(range(len(shares)), key=lambda each: merits[each])]
     race = [*first.race, *second.race]
     if not two:

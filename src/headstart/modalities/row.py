@@ -45,7 +45,8 @@ class Row(Modality):
     """The numbers, categories and dates of a row.
 
     `prepare` gives `row` (n, columns) float32 for trees, with category numbers and NaN for what is missing or new,
-    and `row_scaled` (n, wider) float32 for linear heads: standardised numbers, one-hot categories, marks for missing. `row_kind` (n, columns) marks category numbers.
+    and `row_scaled` (n, wider) float32 for linear heads: standardised numbers, one-hot categories, marks for missing.
+    `row_kind` (n, columns) marks which columns of `row` are category numbers.
     """
 
     def __init__(self, columns: Sequence[Column]) -> None:
@@ -68,7 +69,7 @@ class Row(Modality):
     @classmethod
     def of(cls, spec: Mapping[str, Any]) -> Row:
         """Make the modality from its spec."""
-        return cls([Column(**{k: tuple(v) if isinstance(v, list) else v for k, v in c.items()}) for c in spec["columns"]])
+        return cls([_column(each) for each in spec["columns"]])
 
     def schema(self) -> dict[str, dict[str, Any]]:
         """Return JSON Schema for each column."""
@@ -99,6 +100,11 @@ class Row(Modality):
             "row_scaled": np.concatenate(scaled, axis=1).astype(np.float32),
             "row_kind": np.tile(self.categorical(), (rows, 1)),
         }
+
+
+def _column(spec: Mapping[str, Any]) -> Column:
+    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in spec.items()}
+    return Column(**fields)
 
 
 def _fit_column(name: str, kind: str, cells: Sequence[Any]) -> Column:

@@ -59,7 +59,11 @@ class Text(Modality):
     def schema(self) -> dict[str, dict[str, Any]]:
         """Return a nullable string for each column."""
         return {
-            name: {"type": ["string", "null"], "description": "Free text.", "examples": ["My order has not arrived yet."]}
+            name: {
+                "type": ["string", "null"],
+                "description": "Free text.",
+                "examples": ["My order has not arrived yet."],
+            }
             for name in self._columns
         }
 

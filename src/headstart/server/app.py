@@ -234,7 +234,7 @@ class _Watched:
         finally:
             self.metrics.inflight.dec()
             # Only FastAPI's routes are named in the scope; /openapi.json is not one of them.
-            route = getattr(scope.get("route"), "path", UNKNOWN if status == 404 else scope["path"])
+            route = str(getattr(scope.get("route"), "path", UNKNOWN if status == 404 else scope["path"]))
             self.metrics.answered(route, status or CLIENT_GONE, time.perf_counter() - started)
 
 

@@ -114,7 +114,7 @@ class Batcher:
         self._thread.start()
 
     async def stop(self, seconds: float = 5.0) -> None:
-        """Take no more requests, and wait until the model has answered those that wait, but no longer than `seconds`."""
+        """Take no more requests, and wait at most `seconds` until the model has answered those that wait."""
         with self._changed:
             self._stopped = True
             self._changed.notify()

@@ -184,12 +184,16 @@ def _leaks(dataset: Dataset, target: str) -> list[str]:
                 )
     for name in dataset.inputs.get("text", ()):
         column = dataset.table[name]
-        inside = np.mean([
-            len(label) > 3 and label.casefold() in as_text(column[row]).casefold()
-            for row, label in zip(rows, labels, strict=True)
-        ])
+        inside = np.mean(
+            [
+                len(label) > 3 and label.casefold() in as_text(column[row]).casefold()
+                for row, label in zip(rows, labels, strict=True)
+            ]
+        )
         if inside >= 0.9:
-            warnings.append(f"The text of '{name}' holds its own '{target}' in {inside:.0%} of the rows: the answer leaks.")
+            warnings.append(
+                f"The text of '{name}' holds its own '{target}' in {inside:.0%} of the rows: the answer leaks."
+            )
     return warnings
 
 

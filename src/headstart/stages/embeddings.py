@@ -90,7 +90,9 @@ def content_keys(texts: Sequence[str]) -> np.ndarray:
     return np.array([hashlib.blake2b(t.encode("utf-8"), digest_size=8).hexdigest() for t in texts], dtype="S16")
 
 
-def embed(modality: Modality, session: Session, texts: np.ndarray, width: int, cache: Cache, progress: Progress) -> np.ndarray:
+def embed(
+    modality: Modality, session: Session, texts: np.ndarray, width: int, cache: Cache, progress: Progress
+) -> np.ndarray:
     """Return vectors (n, width) of texts (n,), running the network only for contents that are not in the cache."""
     keys, first, inverse = np.unique(content_keys(list(texts)), return_index=True, return_inverse=True)
     vectors, found = cache.find(keys, width)

@@ -43,7 +43,7 @@ def fit(
     source: Any,
     *,
     target: str | Sequence[str] = (),
-    input: str | Sequence[str] = (),  # noqa: A002  (the command line's own word)
+    input: str | Sequence[str] = (),
     test: Any = None,
     task: Mapping[str, str] | None = None,
     backbone: str = "auto",
@@ -87,7 +87,8 @@ def fit(
         seed=seed,
         hourly_price=hourly_price,
     )
-    progress, started, timings = progress or Quiet(), Budget(budget), {}
+    progress, started = progress or Quiet(), Budget(budget)
+    timings: dict[str, float] = {}
     if method != "auto":
         methods.registry.get(method)
     place = Path(out) if out else Path("models") / table_name(source)

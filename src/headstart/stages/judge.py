@@ -60,14 +60,16 @@ def verdict(name: str, report: dict[str, Any], *, signal: bool, pretrained: bool
     """Return one or two sentences on one target."""
     if not signal:
         return (
-            f"{name}: no signal in these labels: held-out rows are answered no better than by the labels' shares alone. "
-            "Do not use this model; look at how the labels came about."
+            f"{name}: no signal in these labels: held-out rows are answered no better than by the labels' shares "
+            "alone. Do not use this model; look at how the labels came about."
         )
     primary = "r2" if "r2" in report else "accuracy"
     low, high = report["gain_over_majority_ci"]
     what = f"{report[primary]:.1%}" if primary == "accuracy" else f"R² {report[primary]:.3f}"
     unit = "points" if primary == "accuracy" else "points of R²"
-    first = f"{name}: {what} on held-out rows, {points(report['gain_over_majority'])} {unit} over the most common answer"
+    first = (
+        f"{name}: {what} on held-out rows, {points(report['gain_over_majority'])} {unit} over the most common answer"
+    )
     if low <= 0:
         first += " (not clearly better; see macro-F1)"
     if "gain_over_scratch" not in report or not pretrained:

@@ -64,7 +64,11 @@ def _wanted(recipe: Recipe, job: Job) -> list[str]:
         if reason:
             raise UsageError(f"The method '{recipe.method}' cannot be used: {reason}.")
         return list(dict.fromkeys(["scratch", recipe.method]))
-    usable = [each for each in methods.registry.names() if not methods.registry.get(each)().supports(job.task, list(job.features))]
+    usable = [
+        each
+        for each in methods.registry.names()
+        if not methods.registry.get(each)().supports(job.task, list(job.features))
+    ]
     return sorted(usable, key=lambda each: methods.registry.get(each).pretrained)
 
 

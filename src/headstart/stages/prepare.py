@@ -89,12 +89,16 @@ def split(checked: Checked, recipe: Recipe, test_rows: int) -> np.ndarray:
     return mask
 
 
-def make_tasks(dataset: Dataset, test: np.ndarray, recipe: Recipe, warnings: list[str]) -> tuple[Dataset, dict[str, Task]]:
+def make_tasks(
+    dataset: Dataset, test: np.ndarray, recipe: Recipe, warnings: list[str]
+) -> tuple[Dataset, dict[str, Task]]:
     """Return each target's task, learnt from training rows, and the data set without unusable labels."""
     made: dict[str, Task] = {}
     for target in recipe.task:
         if target not in dataset.targets:
-            raise UsageError(f"--task names '{target}', which is not a target.", allowed=f"Targets: {listed(dataset.targets)}.")
+            raise UsageError(
+                f"--task names '{target}', which is not a target.", allowed=f"Targets: {listed(dataset.targets)}."
+            )
     for target in dataset.targets:
         filled = [cell for cell in dataset.column(target) if not is_blank(cell)]
         kind = choose_task(recipe, target, filled)
@@ -146,7 +150,9 @@ def _open(
         return None
     reference = networks.DEFAULT["text"] if recipe.backbone == "auto" else recipe.backbone
     opened = networks.open_network(reference, "", progress)
-    progress.say(f"backbone {opened.network.backbone.reference}, {opened.format} {opened.precision}, {opened.threads} threads")
+    progress.say(
+        f"backbone {opened.network.backbone.reference}, {opened.format} {opened.precision}, {opened.threads} threads"
+    )
     return opened
 
 
@@ -165,7 +171,9 @@ def compute(
         if opened is None or not modality.pretrained:
             continue
         network = opened.network
-        cache = Cache.of(network.backbone.checksum, opened.format, opened.precision, network.preprocessing, network.pooling)
+        cache = Cache.of(
+            network.backbone.checksum, opened.format, opened.precision, network.preprocessing, network.pooling
+        )
         features["embedding"] = embed(modality, opened.session, arrays["text"], network.backbone.width, cache, progress)
         limit = network.preprocessing["max_length"]
         sample = arrays["text"][:: max(1, table_rows(table) // 1000)]

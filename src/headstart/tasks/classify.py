@@ -135,7 +135,7 @@ class Classify(Task):
     def answer_schema(self) -> dict[str, dict[str, Any]]:
         """Return JSON Schema for the four answer columns."""
         labels = {"enum": list(self.labels)} if len(self.labels) <= 200 else {}
-        when = "no threshold could be certified" if self.threshold is None else f"confidence >= {self.threshold:.3f}"
+        when = "no threshold was certified" if self.threshold is None else f"confidence >= {self.threshold:.3f}"
         return {
             self.target: {"type": "string", **labels, "description": "The most probable label."},
             f"{self.target}_confidence": {
@@ -146,7 +146,7 @@ class Classify(Task):
             },
             f"{self.target}_automated": {
                 "type": "boolean",
-                "description": f"Whether it may be acted on without a person at {self.precision:.0%} precision ({when}).",
+                "description": f"Whether no person is needed, at {self.precision:.0%} precision: {when}.",
             },
             f"{self.target}_unknown": {
                 "type": "boolean",
@@ -189,7 +189,10 @@ class Classify(Task):
         result["reliability"] = metrics.reliability(confidence, right)
         if not known.all():
             result["out_of_scope"] = self._scope(scores, known)
-            result["in_scope"] = {"rows": int(known.sum()), "accuracy": float(right[known].mean()) if known.any() else None}
+            result["in_scope"] = {
+                "rows": int(known.sum()),
+                "accuracy": float(right[known].mean()) if known.any() else None,
+            }
         return result
 
     def _automation(self, scores: np.ndarray, confidence: np.ndarray, right: np.ndarray) -> dict[str, Any]:

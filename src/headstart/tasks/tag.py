@@ -89,7 +89,9 @@ class Tag(Task):
     @classmethod
     def load(cls, spec: Mapping[str, Any]) -> Tag:
         """Make the task from its spec."""
-        fields = {name: tuple(v) if isinstance(v, list) else v for name, v in spec.items() if name != "name"}
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in spec.items() if name != "name"
+        }
         return cls(**fields)
 
     def encode(self, cells: Sequence[Any]) -> np.ndarray:

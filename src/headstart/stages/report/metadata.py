@@ -71,5 +71,3 @@ def _base_model(report: Mapping[str, Any]) -> str:
         return UPSTREAM[reference]
     hub, _, name = reference.partition(":")
     return PurePath(name).name if hub == "local" else name.partition("@")[0]
-
-
