@@ -193,7 +193,7 @@ def toy_runtime(columns: Sequence[str] = ("text",), *, delay: float = 0.0, row_d
     """Return an opened model of toys that labels words with a colour.
 
     >>> toy_runtime().predict_rows(["My order has not arrived."])
-    [{'label': 'red', 'label_confidence': 1.0}]
+    [{'label': 'blue', 'label_confidence': 0.9998}]
     """
     task = ToyTask()
     return Runtime(
