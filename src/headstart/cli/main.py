@@ -62,6 +62,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
     except MemoryError:
         return _fail(HeadstartError("The machine has too little memory for this.", hint="Give fewer rows."), as_json)
+    except Exception as error:
+        if os.environ.get("HEADSTART_TRACEBACK"):
+            raise
+        told = HeadstartError(
+            f"This is a bug in headstart: {type(error).__name__}: {error}.",
+            hint="To see where, run it again with HEADSTART_TRACEBACK=1, and report it with what that prints.",
+        )
+        return _fail(told, as_json)
 
 
 def _run(given: Sequence[str]) -> int:

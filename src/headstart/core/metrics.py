@@ -33,7 +33,8 @@ def wilson(hits: float, rows: int) -> list[float]:
     share, square = hits / rows, Z95**2
     middle = (share + square / (2 * rows)) / (1 + square / rows)
     half = Z95 / (1 + square / rows) * math.sqrt(share * (1 - share) / rows + square / (4 * rows**2))
-    return [max(0.0, middle - half), min(1.0, middle + half)]
+    # At the ends the interval touches 0 and 1 exactly, which rounding would miss by a hair.
+    return [max(0.0, middle - half) if hits else 0.0, min(1.0, middle + half) if hits < rows else 1.0]
 
 
 def mean_interval(values: np.ndarray) -> list[float]:

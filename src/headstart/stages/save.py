@@ -26,7 +26,7 @@ def save(
     portable: bool,
 ) -> None:
     """Write recipe, inputs, targets, heads and backbone; the caller writes the report and the manifest."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save as as_safetensors
 
     (folder / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
     kinds = {modalities.registry.get(name): name for name in modalities.registry.names()}
@@ -42,9 +42,8 @@ def save(
             arrays |= {f"{prefix}/{key}": np.ascontiguousarray(value) for key, value in head.arrays().items()}
         specs[name] = {"task": target.task.spec(), "heads": entries}
     _json(folder / "targets.json", specs)
-    save_file(arrays, folder / "heads.safetensors")
-    # safetensors makes the file readable by its owner only; a bundle's files are all alike.
-    (folder / "heads.safetensors").chmod((folder / "targets.json").stat().st_mode)
+    # Written by Python, because safetensors' own writer hides why a write failed, such as a full disk.
+    (folder / "heads.safetensors").write_bytes(as_safetensors(arrays))
     if opened:
         _json(folder / "backbone.json", opened.spec(portable))
         if portable:
