@@ -64,7 +64,12 @@ class Row(Modality):
 
     def spec(self) -> dict[str, Any]:
         """Return the columns as plain JSON data."""
-        return {"columns": [asdict(column) for column in self._columns]}
+        return {
+            "columns": [
+                {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(column).items()}
+                for column in self._columns
+            ]
+        }
 
     @classmethod
     def of(cls, spec: Mapping[str, Any]) -> Row:

@@ -110,6 +110,12 @@ class ArrowWriter(TableWriter):
                 hint="Write a .csv or .jsonl file instead.",
             ) from error
 
+    def abandon(self) -> None:
+        """Let go of the file, which is about to be removed; pyarrow would otherwise write to it later."""
+        if self._sink is not None:
+            with contextlib.suppress(self._arrow.ArrowException, OSError, ValueError):
+                self._sink.close()
+
     def close(self) -> None:
         """Finish the file; without any chunk it has no columns."""
         if self._sink is None:
@@ -127,5 +133,9 @@ def arrow_out(reference: Any, extra: str, start: Callable[[BinaryIO, Any], Any])
     arrow = require("pyarrow", extra)
     with atomic_file(destination(reference)) as part, part.open("wb") as file:
         writer = ArrowWriter(arrow, lambda schema: start(file, schema))
-        yield writer
+        try:
+            yield writer
+        except BaseException:
+            writer.abandon()
+            raise
         writer.close()

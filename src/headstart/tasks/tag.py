@@ -201,7 +201,7 @@ class Tag(Task):
         automated = self._automated(confidence)
         count = int(automated.sum())
         drawn = np.random.default_rng(0).integers(0, len(y), size=(200, len(y)))
-        sums = np.stack([(given & y), given, y]).astype(np.float32)
+        sums = np.stack([(given & y), given, y]).astype(np.float64)
         boot = [_f1(sums[:, each].sum(axis=1)) for each in drawn]
         micro, macro = _f1(sums.sum(axis=1))
         totals = sums.sum(axis=1)
@@ -257,6 +257,6 @@ def _best_cut(chances: np.ndarray, y: np.ndarray) -> float:
 def _f1(sums: np.ndarray) -> tuple[float, float]:
     """Return micro and macro F1 of sums (3, labels): both, given, true; macro over tags that occur."""
     both, given, true = sums
-    micro = 2 * both.sum() / max(given.sum() + true.sum(), 1)
+    micro = float(2 * both.sum() / max(given.sum() + true.sum(), 1))
     each = 2 * both / np.maximum(given + true, 1)
-    return float(micro), float(each[true > 0].mean()) if (true > 0).any() else 0.0
+    return micro, float(each[true > 0].mean()) if (true > 0).any() else 0.0

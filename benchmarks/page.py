@@ -1,0 +1,144 @@
+"""Write docs/benchmarks.md from docs/benchmarks.json, which `python benchmarks/run.py` measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def lines(rows: list[list[str]]) -> list[str]:
+    head, *body = rows
+    return [f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *body]]
+
+
+def accuracy(results: dict[str, Any]) -> list[str]:
+    rows = [["table: target", "accuracy [95 %]", "from scratch", "majority", "ECE", "automated (right)", "seconds"]]
+    found: dict[str, Any] = {}
+    if "banking77" in results:
+        found["banking77, its test file: category"] = results["banking77"]
+    for target, each in results.get("clinc150", {}).items():
+        found[f"clinc150, its test file: {target} (all rows)"] = each
+    found |= results.get("tables", {})
+    for name, each in found.items():
+        low, high = each["accuracy_ci"]
+        interval = f"{share(each['accuracy'])} [{100 * low:.1f}, {100 * high:.1f}]"
+        automated = f"{share(each['automation_rate'])} ({share(each['automation_precision'])})"
+        rows.append(
+            [
+                name,
+                interval,
+                share(each["scratch"]),
+                share(each["majority"]),
+                f"{each['ece']:.3f}",
+                automated,
+                f"{each['seconds']:.0f}",
+            ]
+        )
+    return lines(rows)
+
+
+def scope(results: dict[str, Any]) -> list[str]:
+    page = []
+    for target, each in results.get("clinc150", {}).items():
+        out, inside = each["out_of_scope"], each["in_scope"]
+        page.append(
+            f"* clinc150 {target}: in scope {share(inside['accuracy'])} of {inside['rows']:,} rows; out-of-scope AUROC "
+            f"{out['auroc']:.4f} on {out['rows']:,} rows, none of that kind in training; at the threshold chosen on "
+            f"training rows {share(out['rejected'])} of them are called unknown, and {share(out['in_scope_rejected'])} "
+            "of the rows in scope."
+        )
+    return page
+
+
+def fewshot(results: dict[str, Any]) -> list[str]:
+    rows = [["rows per class", "accuracy, mean of 5 draws", "draws", "from scratch"]]
+    for count, each in results.get("fewshot", {}).items():
+        draws = ", ".join(f"{100 * draw:.1f}" for draw in each["draws"])
+        rows.append([count, share(each["accuracy"]), draws, share(each["scratch"])])
+    return lines(rows)
+
+
+def peers(results: dict[str, Any]) -> list[str]:
+    rows = [["banking77", "tool", "accuracy", "seconds"]]
+    for name, tools in results.get("peers", {}).items():
+        for tool, each in tools.items():
+            if "accuracy" in each:
+                rows.append([name, tool, share(each["accuracy"]), f"{each['seconds']:.0f}"])
+            elif "hours" in each:
+                about = f"{each['default_steps']:,} steps at {each['seconds_per_step']} s = {each['hours']} hours"
+                rows.append([name, tool, "not run to its end", about])
+            else:
+                rows.append([name, tool, each["skipped"], "-"])
+    return lines(rows)
+
+
+def embedding(results: dict[str, Any]) -> list[str]:
+    if "embedding" not in results:
+        return []
+    rows = [["path", "seconds", "ratio", "cosine mean", "cosine min"]]
+    for name, each in results["embedding"]["runs"].items():
+        cosines = [f"{each['cosine_mean']:.5f}", f"{each['cosine_min']:.5f}"]
+        rows.append([name, f"{each['seconds']:.2f}", f"{each['ratio']:.2f}x", *cosines])
+    return [f"{results['embedding']['texts']:,} texts, {results['embedding']['machine']}.", "", *lines(rows)]
+
+
+def footprint(results: dict[str, Any]) -> list[str]:
+    rows = [["what", "seconds", "peak memory"]]
+    for name, each in results.get("cold", {}).items():
+        if "seconds" in each:
+            rows.append([f"cold: {name}", f"{each['seconds']:.2f}", f"{each['megabytes']} MB"])
+    if "million" in results:
+        each = results["million"]
+        rows.append([f"predict {each['rows']:,} rows of CSV", f"{each['seconds']:,}", f"{each['megabytes']} MB"])
+    return lines(rows)
+
+
+def main() -> None:
+    results = json.loads((DOCS / "benchmarks.json").read_text(encoding="utf-8"))
+    machine = results.get("embedding", {}).get("machine", "")
+    page = [
+        "# Benchmarks",
+        "",
+        f"Measured by `make bench` ({machine}) and written by `benchmarks/page.py`; nothing here is typed by hand.",
+        "Seconds are of the whole command with an empty cache: start, embedding, race, baseline, calibration, report.",
+        "",
+        "## Accuracy",
+        "",
+        *accuracy(results),
+        "",
+        *scope(results),
+        "",
+        "### Few rows",
+        "",
+        *fewshot(results),
+        "",
+        "## Peers, at their defaults, same rows, same run",
+        "",
+        *peers(results),
+        "",
+        "## Embedding throughput",
+        "",
+        "Ratios are to `SentenceTransformer.encode` at its defaults, tokenising included.",
+        *embedding(results),
+        "",
+        "## Cold start and memory",
+        "",
+        *footprint(results),
+        "",
+        "## GPU",
+        "",
+        "Nothing was measured: no GPU was lent, and nothing of this release runs on one.",
+        "",
+    ]
+    (DOCS / "benchmarks.md").write_text("\n".join(page), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

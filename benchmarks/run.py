@@ -1,0 +1,46 @@
+"""Everything docs/benchmarks.md says, measured: `make bench`, or python benchmarks/run.py SECTION ...
+
+Each section runs in a process of its own and prints JSON; all of them together are written to docs/benchmarks.json,
+from which docs/benchmarks.md is made (benchmarks/page.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+RESULTS = FOLDER.parent / "docs" / "benchmarks.json"
+SECTIONS = {
+    "banking77": "accuracy.py banking77",
+    "fewshot": "accuracy.py fewshot",
+    "clinc150": "accuracy.py clinc150",
+    "tables": "accuracy.py tables",
+    "peers": "peers.py",
+    "embedding": "embedding.py",
+    "cold": "footprint.py cold",
+    "million": "footprint.py million",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], default=list(SECTIONS))
+    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    for name in parser.parse_args().sections:
+        print(f"== {name}", flush=True)
+        script, *arguments = SECTIONS[name].split()
+        done = subprocess.run([sys.executable, str(FOLDER / script), *arguments], stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            sys.exit(f"{name} failed with exit code {done.returncode}")
+        results[name] = json.loads(done.stdout)
+        print(json.dumps(results[name], indent=1), flush=True)
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    subprocess.run([sys.executable, str(FOLDER / "page.py")], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""Conformance: what every implementation of a contract must do, whoever wrote it.
+
+A third party's test is one line: `check_task(MyTask)`. Each check raises AssertionError with what it found.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart.core.arrays import Arrays, take
+from headstart.core.backbone import Backbone, Hub, Network
+from headstart.core.format import Format
+from headstart.core.head import Head
+from headstart.core.method import Budget, Job, Method
+from headstart.core.modality import Modality
+from headstart.core.progress import Quiet
+from headstart.core.source import ReadOptions, Source, Table
+from headstart.core.task import Task
+
+LABELS = ["red", "green", "blue", "red", "green"] * 24
+TAGS = ["a|b", "a", "b|c", "c", "a|c"] * 24
+NUMBERS = [f"{1.5 * each + each % 7:.2f}" for each in range(120)]
+TOYS: dict[str, list[Any]] = {"labels": LABELS, "tags": TAGS, "numbers": NUMBERS}
+
+
+def through_json(value: Any) -> Any:
+    """Return a value after a trip through JSON, which must not change it."""
+    again = json.loads(json.dumps(value, allow_nan=False))
+    assert again == value, f"{value!r} is not plain JSON data"
+    return again
+
+
+def toy_cells(kind: type[Task]) -> list[Any]:
+    """Return the toy target cells that a task claims most."""
+    name = max(TOYS, key=lambda each: kind.claims(TOYS[each]))
+    return TOYS[name]
+
+
+def toy_features(rows: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Return named arrays of all kinds that methods read, which tell `LABELS`' colours apart."""
+    rng = np.random.default_rng(seed)
+    names = np.array(LABELS[:rows])
+    signal = np.stack([names == color for color in ("red", "green", "blue")], axis=1).astype(np.float32)
+    embedding = np.concatenate([2 * signal, rng.standard_normal((rows, 5)).astype(np.float32)], axis=1)
+    row = np.concatenate([signal + 0.1 * rng.standard_normal((rows, 3)), rng.integers(0, 4, (rows, 1))], axis=1)
+    return {
+        "text": np.array([f"the {name} thing number {each}" for each, name in enumerate(names)], dtype=object),
+        "embedding": embedding / np.linalg.norm(embedding, axis=1, keepdims=True),
+        "row": row.astype(np.float32),
+        "row_scaled": row.astype(np.float32),
+        "row_kind": np.tile([False, False, False, True], (rows, 1)),
+    }
+
+
+def check_task(kind: type[Task]) -> None:
+    """Check one task on the toy cells that it claims."""
+    cells = toy_cells(kind)
+    assert kind.claims(cells) > 0
+    task = kind.of("t", cells)
+    y = task.encode(cells)
+    assert len(y) == len(cells)
+    rng = np.random.default_rng(0)
+    scores = rng.standard_normal((len(cells), task.width)).astype(np.float32)
+    task = task.calibrate(scores, y, 0.95)
+    assert type(task).load(through_json(task.spec())) == task
+    assert task.calibrated(scores).shape == scores.shape
+    answers = task.decode(scores)
+    assert set(answers) == set(task.answer_schema())
+    assert task.target in answers
+    assert all(len(column) == len(cells) for column in answers.values())
+    through_json(answers)
+    judged = task.metrics(scores, y)
+    assert np.isclose(judged[task.primary], task.correct(scores, y).mean())
+    assert judged[f"{task.primary}_ci"][0] <= judged[task.primary] <= judged[f"{task.primary}_ci"][1]
+    through_json(judged)
+    assert task.majority().shape == (task.width,)
+    assert len(task.gain(scores, y)) == len(y)
+    through_json(task.without_signal().spec())
+
+
+def check_head(head: Head, arrays: Arrays) -> None:
+    """Check one fitted head: its parts are plain, and it answers a row alike alone, among others, and reopened."""
+    scores = head.scores(arrays)
+    assert scores.dtype == np.float32
+    assert np.isfinite(scores).all()
+    again = type(head).of(through_json(head.spec()), {name: value.copy() for name, value in head.arrays().items()})
+    assert np.array_equal(again.scores(arrays), scores)
+    for row in range(3):
+        alone = head.scores(take(arrays, np.array([row])))
+        assert np.allclose(alone[0], scores[row], atol=1e-4), (alone[0], scores[row])
+
+
+def check_method(kind: type[Method], task: Task, cells: Sequence[Any]) -> None:
+    """Check one method on one task: it says why not, or learns something, repeatably, and holds rows out."""
+    features = toy_features(len(cells))
+    method = kind()
+    reason = method.supports(task, list(features))
+    assert isinstance(reason, str)
+    if reason:
+        return
+    y = task.encode(cells)
+    jobs = [Job(task, y, features, np.arange(len(y)), 0, Budget(), 1, Quiet()) for _ in range(2)]
+    first, second = (method.fit(job) for job in jobs)
+    assert first.held_out.shape == (len(y), task.width)
+    assert np.array_equal(first.held_out, second.held_out)
+    check_head(first.head, features)
+    assert first.race
+    through_json([vars(each) for each in first.race])
+
+
+def check_modality(kind: type[Modality], table: Table, kinds: dict[str, str]) -> None:
+    """Check one modality on a table: rows stay rows, blanks are read, and its spec is plain data."""
+    modality = kind.fit(table, list(kinds), kinds)
+    again = kind.of(through_json(modality.spec()))
+    first, second = modality.prepare(table), again.prepare(table)
+    assert set(first) == set(second)
+    rows = len(next(iter(table.values())))
+    for name, values in first.items():
+        assert len(values) == rows, name
+        assert np.array_equal(values, second[name]) or np.array_equal(
+            np.nan_to_num(values.astype(float)), np.nan_to_num(second[name].astype(float))
+        )
+    modality.prepare({name: [None] * 2 for name in table})
+    assert set(modality.schema()) == set(modality.columns)
+    through_json(modality.schema())
+
+
+def check_source(kind: type[Source], folder: Path) -> None:
+    """Check one source that writes files: what was written is read back, and a failed write leaves nothing."""
+    source = kind()
+    path = folder / f"table.{kind.__module__.rpartition('.')[2]}"
+    if not source.claims(str(path)):
+        return
+    table: Table = {"text": ["plain", 'a "quoted", cell', "two\nlines", "ümläut"], "label": ["a", "b", "a", "b"]}
+    with source.writer(str(path)) as writer:
+        writer.write({name: cells[:3] for name, cells in table.items()})
+        writer.write({name: cells[3:] for name, cells in table.items()})
+    read: Table = {name: [] for name in table}
+    for chunk in source.chunks(str(path), ReadOptions(), 2):
+        for name in table:
+            read[name] += chunk[name]
+    assert read == table
+    before = path.read_bytes()
+    try:
+        with source.writer(str(path)) as writer:
+            writer.write(table)
+            raise RuntimeError
+    except RuntimeError:
+        pass
+    assert path.read_bytes() == before
+    assert [each.name for each in folder.iterdir()] == [path.name]
+
+
+def check_format(kind: type[Format], network: Network, encoded: Arrays) -> None:
+    """Check one engine on a network: all its precisions agree within its tolerance, in the order of the rows."""
+    engine = kind()
+    if engine.supports(network):
+        return
+    outputs = {name: engine.open(network, name, 1).run(encoded)["embedding"] for name in engine.precisions()}
+    reference = outputs["f32"]
+    for values in outputs.values():
+        assert values.shape == reference.shape
+        cosine = (values * reference).sum(axis=1) / np.linalg.norm(values, axis=1) / np.linalg.norm(reference, axis=1)
+        assert cosine.mean() >= 1 - engine.tolerance
+    ends = np.cumsum(encoded["lengths"])
+    starts = ends - encoded["lengths"]
+    session = engine.open(network, "f32", 1)
+    for row in (0, len(ends) - 1):
+        ids = encoded["ids"][starts[row] : ends[row]]
+        alone = session.run({"ids": ids, "lengths": encoded["lengths"][row : row + 1]})["embedding"]
+        assert np.allclose(alone[0], reference[row], atol=1e-4)
+
+
+def check_hub(kind: type[Hub]) -> None:
+    """Check one hub: what it lists can be named again."""
+    for backbone in kind().search(""):
+        again = Backbone.parse(backbone.reference)
+        assert (again.hub, again.name, again.revision) == (backbone.hub, backbone.name, backbone.revision)
+        assert backbone.hub == kind.__module__.rpartition(".")[2]

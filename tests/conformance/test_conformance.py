@@ -1,0 +1,79 @@
+"""Every implementation found in the plugin folders keeps its contract."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+
+from headstart import formats, heads, hubs, methods, modalities, sources, tasks
+from headstart.core.backbone import Backbone
+from headstart.core.progress import Quiet
+from headstart.core.registry import Registry
+from headstart.hubs.local import Local
+from headstart.server import protocols
+from headstart.testing import checks
+from headstart.testing.networks import write_bert
+
+REGISTRIES: list[Registry] = [
+    module.registry for module in (formats, heads, hubs, methods, modalities, sources, tasks, protocols)
+]
+TABLE = {
+    "amount": ["1.5", "2", "", "x", "1e400"],
+    "kind": ["a", "b", None, "a", "c"],
+    "day": ["2026-01-02", "2026-02-03T10:30", "", "3.4.2026", "never"],
+    "body": ["My order has not arrived", "", None, "lone \ud800 surrogate", "x" * 30_000],
+}
+KINDS = {"row": {"amount": "number", "kind": "category", "day": "date"}, "text": {"body": "text"}}
+
+
+@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda each: each.kind)
+def test_each_file_holds_one_final_implementation(registry):
+    for name in registry.names():
+        kind = registry.get(name)
+        assert issubclass(kind, registry.contract)
+        assert kind.__doc__
+        assert getattr(kind, "__final__", False), f"{kind} is not marked final"
+        assert [base for base in kind.__mro__[1:] if base not in (registry.contract, object)] == list(
+            registry.contract.__mro__[1:-1]
+        )
+        assert not inspect.isabstract(kind)
+
+
+@pytest.mark.parametrize("name", tasks.registry.names())
+def test_task(name):
+    checks.check_task(tasks.registry.get(name))
+
+
+@pytest.mark.parametrize("task", tasks.registry.names())
+@pytest.mark.parametrize("name", methods.registry.names())
+def test_method(name, task):
+    kind = tasks.registry.get(task)
+    cells = checks.toy_cells(kind)
+    checks.check_method(methods.registry.get(name), kind.of("t", cells), cells)
+
+
+@pytest.mark.parametrize("name", modalities.registry.names())
+def test_modality(name):
+    checks.check_modality(modalities.registry.get(name), {key: TABLE[key] for key in KINDS[name]}, KINDS[name])
+
+
+@pytest.mark.parametrize("name", sources.registry.names())
+def test_source(name, tmp_path):
+    checks.check_source(sources.registry.get(name), tmp_path)
+
+
+@pytest.mark.parametrize("name", hubs.registry.names())
+def test_hub(name):
+    checks.check_hub(hubs.registry.get(name))
+
+
+@pytest.mark.parametrize("name", formats.registry.names())
+def test_format(name, tmp_path):
+    folder = write_bert(tmp_path / "tiny")
+    network = Local().fetch(Backbone.parse(f"local:{folder}"), Quiet())
+    text = modalities.registry.get("text").of({"columns": ["body"]}).bind(network)
+    texts = ["my order has not arrived yet", "refund", "where is the parcel " * 20, "password reset please", ""]
+    encoded = text.encode({"text": np.array(texts * 9, dtype=object)})
+    checks.check_format(formats.registry.get(name), network, encoded)
