@@ -153,7 +153,8 @@ def certified_threshold(
             if chance[step] > risk / 5:
                 break
             best = max(best, int(accepted[step]))
-    return float(ranked[best - 1]) if best else None
+    # A threshold of 0 would let in what was ranked last on purpose.
+    return float(ranked[best - 1]) or None if best else None
 
 
 def automation_curve(confidence: np.ndarray, right: np.ndarray, points: int = 20) -> list[dict[str, float]]:

@@ -30,7 +30,7 @@ class Classify(Task):
         labels: in the order of the scores.
         prior: each label's share of the training rows.
         temperature: scores are divided by it before the softmax (Guo et al., 2017).
-        threshold: confidence from which a row may be automated; None where none could be certified.
+        threshold: confidence from which a row in scope may be automated; None where none could be certified.
         familiar: the least greatest score of a row that is in scope; None where it was not measured.
         precision: the share of right answers that `threshold` was certified for.
     """
@@ -99,13 +99,12 @@ class Classify(Task):
 
         found = minimize_scalar(loss, bounds=(-6.0, 6.0), method="bounded", options={"xatol": 1e-3})
         tempered = replace(self, temperature=float(np.exp(found.x)), precision=precision)
+        tempered = replace(tempered, familiar=float(np.quantile(scores.max(axis=1), SCOPE_SHARE)))
         chances = tempered.calibrated(scores)
         right = chances.argmax(axis=1) == y
-        return replace(
-            tempered,
-            threshold=metrics.certified_threshold(chances.max(axis=1), right, precision),
-            familiar=float(np.quantile(scores.max(axis=1), SCOPE_SHARE)),
-        )
+        # What looks out of scope is never automated, so the promise is made for the rest only.
+        confidence = np.where(tempered._unknown(scores), 0.0, chances.max(axis=1))
+        return replace(tempered, threshold=metrics.certified_threshold(confidence, right, precision))
 
     def without_signal(self) -> Classify:
         """Return this task for constant scores."""
@@ -116,7 +115,9 @@ class Classify(Task):
         return metrics.softmax(scores / self.temperature)
 
     def _automated(self, scores: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-        return (confidence >= self.threshold) if self.threshold is not None else np.zeros(len(scores), dtype=bool)
+        if self.threshold is None:
+            return np.zeros(len(scores), dtype=bool)
+        return (confidence >= self.threshold) & ~self._unknown(scores)
 
     def _unknown(self, scores: np.ndarray) -> np.ndarray:
         return (scores.max(axis=1) < self.familiar) if self.familiar is not None else np.zeros(len(scores), dtype=bool)
