@@ -151,3 +151,28 @@ def test_a_frame_goes_in_and_records_come_out(table, tmp_path):
     model = hs.fit(frame, target="department", input="body", out=tmp_path / "m", method="scratch")
     assert len(model.predict(frame[["body"]].head(3))) == 3
     assert model.predict(["late parcel", "refund please"])[0]["department"] in set(frame["department"])
+
+
+def test_a_recipe_fits_the_same_model_again(headstart, bundle, table, tmp_path):
+    again = headstart("fit", table, "--recipe", bundle / "recipe.toml", "--out", tmp_path / "m", "--json", "--quiet")
+    assert again.code == 0, again.err
+    assert again.json["recipe"]["target"] == ["department", "priority"]
+    other = headstart("fit", table, "--recipe", bundle / "recipe.toml", "--target", "priority", "--method", "scratch",
+                      "--out", tmp_path / "n", "--json", "--quiet")  # fmt: skip
+    assert list(other.json["targets"]) == ["priority"]
+    assert other.json["method"] == "scratch"
+
+
+def test_the_scikit_learn_estimator_in_a_pipeline(rows):
+    from sklearn.model_selection import cross_val_score
+    from sklearn.pipeline import Pipeline
+
+    from headstart.sklearn import HeadstartClassifier
+
+    texts, labels = [row["body"] for row in rows[:160]], [row["department"] for row in rows[:160]]
+    pipeline = Pipeline([("headstart", HeadstartClassifier())])
+    scores = cross_val_score(pipeline, texts, labels, cv=2)
+    assert scores.mean() > 0.6
+    fitted = pipeline.fit(texts, labels)
+    assert fitted.predict_proba(texts[:3]).sum(axis=1) == pytest.approx([1, 1, 1])
+    assert fitted.named_steps["headstart"].automated(texts).shape == (160,)

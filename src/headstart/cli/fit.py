@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from headstart.cli import _table
 from headstart.cli.main import console
 from headstart.core.errors import UsageError
-from headstart.core.recipe import seconds
+from headstart.core.recipe import Recipe, seconds
 
 HELP = "adapt a pretrained model to a table and write a bundle with an honest report"
 EXAMPLE = "Example: headstart fit tickets.csv --target department,priority --out models/tickets"
@@ -21,35 +23,28 @@ def options(parser: argparse.ArgumentParser) -> None:
         "table",
         help="a CSV, TSV, JSONL, Parquet or Arrow file, a folder of text files, or DATABASE_URL::TABLE_OR_QUERY",
     )
-    add("--target", default="", metavar="COLUMNS", help="columns to predict, separated by commas; inferred otherwise")
-    add("--input", default="", metavar="COLUMNS", help="columns to predict from; inferred otherwise")
+    add("--target", metavar="COLUMNS", help="columns to predict, separated by commas; inferred otherwise")
+    add("--input", metavar="COLUMNS", help="columns to predict from; inferred otherwise")
     add("--test", metavar="TABLE", help="judge on this table instead of held-out rows")
-    add(
-        "--task",
-        action="append",
-        default=[],
-        metavar="COLUMN=TASK",
-        help="classify, tag or regress instead of the inferred task",
-    )
-    add("--backbone", default="auto", metavar="REF", help="hub:name, such as local:path/to/folder (default: auto)")
-    add("--method", default="auto", help="auto, probe or scratch (default: auto, the better one on held-out rows)")
-    add("--budget", default="0", metavar="TIME", help="such as 60s or 10m; no limit otherwise")
-    add("--seed", type=int, default=0, help="makes the result repeatable (default: 0)")
+    add("--task", action="append", metavar="COLUMN=TASK", help="classify, tag or regress, instead of the inferred task")
+    add("--backbone", metavar="REF", help="hub:name, such as local:path/to/folder (default: auto)")
+    add("--method", help="auto, probe or scratch (default: auto, the better one on held-out rows)")
+    add("--budget", metavar="TIME", help="such as 60s or 10m; no limit otherwise")
+    add("--seed", type=int, help="makes the result repeatable (default: 0)")
     add(
         "--precision-target",
         type=float,
-        default=0.95,
         metavar="SHARE",
         help="share of right answers that automated rows must reach (default: 0.95)",
     )
-    add("--test-share", type=float, default=0.2, metavar="SHARE", help="share of rows to hold out (default: 0.2)")
+    add("--test-share", type=float, metavar="SHARE", help="share of rows to hold out (default: 0.2)")
     add(
         "--hourly-price",
         type=float,
-        default=0.10,
         metavar="PRICE",
         help="price of an hour of this machine, for the cost per 1,000 predictions (default: 0.10)",
     )
+    add("--recipe", metavar="FILE", help="take what is not given here from a bundle's recipe.toml")
     add("--out", metavar="FOLDER", help="where to write the bundle (default: models/NAME_OF_TABLE)")
     add("--portable", action="store_true", help="carry the backbone inside the bundle")
     _table.options(parser)
@@ -60,19 +55,11 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     from headstart.stages.fit import fit
     from headstart.stages.report import terminal
 
+    recipe = _recipe(chosen)
     model = fit(
         chosen.table,
-        target=chosen.target,
-        input=chosen.input,
+        **vars(recipe),
         test=chosen.test,
-        task=_tasks(chosen.task),
-        backbone=chosen.backbone,
-        method=chosen.method,
-        budget=seconds(chosen.budget),
-        seed=chosen.seed,
-        precision_target=chosen.precision_target,
-        test_share=chosen.test_share,
-        hourly_price=chosen.hourly_price,
         out=chosen.out,
         portable=chosen.portable,
         options=_table.read_options(chosen),
@@ -84,8 +71,23 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     return dict(model.report)
 
 
+def _recipe(chosen: argparse.Namespace) -> Recipe:
+    """Return the recipe file's settings, or the defaults, with what was given on the command line in their place."""
+    recipe = Recipe.from_toml(Path(chosen.recipe)) if chosen.recipe else Recipe()
+    given = {each.name: getattr(chosen, each.name) for each in fields(Recipe)}
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in ("target", "input"):
+        if name in given:
+            given[name] = tuple(part.strip() for part in given[name].split(",") if part.strip())
+    if "task" in given:
+        given["task"] = _tasks(given["task"])
+    if "budget" in given:
+        given["budget"] = seconds(given["budget"])
+    return replace(recipe, **given)
+
+
 def _tasks(given: list[str]) -> dict[str, str]:
     for each in given:
         if "=" not in each:
             raise UsageError(f"--task {each} names no task.", allowed="Write --task COLUMN=TASK.")
-    return dict(each.rsplit("=", 1) for each in given)
+    return {column: task for column, _, task in (each.rpartition("=") for each in given)}

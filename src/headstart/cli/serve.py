@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import json
 
 from headstart.cli.main import console
 
@@ -21,16 +21,12 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
 
 
-def run(chosen: argparse.Namespace) -> Any:
-    """Serve until interrupted."""
-    import json
-
-    from headstart.stages.model import open_model
+def run(chosen: argparse.Namespace) -> None:
+    """Serve until interrupted; with --json the address is the one document."""
     from headstart.stages.serve import serve
 
     def ready(url: str) -> None:
         if chosen.json:
             print(json.dumps({"url": url, "bundle": chosen.bundle}), flush=True)
 
-    model = open_model(chosen.bundle, console(chosen))
-    serve(model.runtime, name=model.path.name, host=chosen.host, port=chosen.port, ready=ready)
+    serve(chosen.bundle, host=chosen.host, port=chosen.port, progress=console(chosen), ready=ready)
