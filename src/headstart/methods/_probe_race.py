@@ -21,7 +21,7 @@ from headstart.methods._text import Weighed, fit_text, weigh
 TRIAL = 1_500
 """Rows on which settings are tried."""
 EXACT = 16_000
-"""Rows up to which the kernel is solved exactly: 1 GB for each of its two copies."""
+"""Rows up to which the kernel is solved exactly: 1 GB at most for the kernel, and as much again while it is solved."""
 LANDMARKS = 4_096
 GAMMAS = (1.0, 2.0, 4.0)
 SHARES = (1.0, 0.85, 0.7)

