@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -153,8 +154,29 @@ def certified_threshold(
             if chance[step] > risk / 5:
                 break
             best = max(best, int(accepted[step]))
-    # A threshold of 0 would let in what was ranked last on purpose.
-    return float(ranked[best - 1]) or None if best else None
+    return float(ranked[best - 1]) if best else None
+
+
+def automation(
+    confidence: np.ndarray, automated: np.ndarray, right: np.ndarray, precision: float, threshold: float | None
+) -> dict[str, Any]:
+    """Return what a report says of automation: its rate and precision with intervals, the promise, and the curve.
+
+    Args:
+        confidence, automated, right: (n,) of each row: how sure, whether no person is needed, whether it is right.
+        precision: the share of right answers that was promised.
+        threshold: the confidence from which rows are automated.
+    """
+    count, hits = int(automated.sum()), int(right[automated].sum())
+    return {
+        "automation_rate": count / len(right),
+        "automation_rate_ci": wilson(count, len(right)),
+        "automation_precision": hits / count if count else None,
+        "automation_precision_ci": wilson(hits, count) if count else None,
+        "precision_target": precision,
+        "threshold": threshold,
+        "automation_curve": automation_curve(confidence, right),
+    }
 
 
 def automation_curve(confidence: np.ndarray, right: np.ndarray, points: int = 20) -> list[dict[str, float]]:

@@ -103,8 +103,9 @@ class Classify(Task):
         chances = tempered.calibrated(scores)
         right = chances.argmax(axis=1) == y
         # What looks out of scope is never automated, so the promise is made for the rest only.
-        confidence = np.where(tempered._unknown(scores), 0.0, chances.max(axis=1))
-        return replace(tempered, threshold=metrics.certified_threshold(confidence, right, precision))
+        inside = ~tempered._unknown(scores)
+        threshold = metrics.certified_threshold(chances.max(axis=1)[inside], right[inside], precision)
+        return replace(tempered, threshold=threshold)
 
     def without_signal(self) -> Classify:
         """Return this task for constant scores."""
@@ -186,7 +187,8 @@ class Classify(Task):
             result |= self._tables(counts)
         result["ece"] = metrics.calibration_error(confidence, right)
         result["ece_ci"] = metrics.calibration_error_interval(confidence, right)
-        result |= self._automation(scores, confidence, right)
+        automated = self._automated(scores, confidence)
+        result |= metrics.automation(confidence, automated, right, self.precision, self.threshold)
         result["reliability"] = metrics.reliability(confidence, right)
         if not known.all():
             result["out_of_scope"] = self._scope(scores, known)
@@ -195,19 +197,6 @@ class Classify(Task):
                 "accuracy": float(right[known].mean()) if known.any() else None,
             }
         return result
-
-    def _automation(self, scores: np.ndarray, confidence: np.ndarray, right: np.ndarray) -> dict[str, Any]:
-        automated = self._automated(scores, confidence)
-        count = int(automated.sum())
-        return {
-            "automation_rate": count / len(right),
-            "automation_rate_ci": metrics.wilson(count, len(right)),
-            "automation_precision": float(right[automated].mean()) if count else None,
-            "automation_precision_ci": metrics.wilson(right[automated].sum(), count) if count else None,
-            "precision_target": self.precision,
-            "threshold": self.threshold,
-            "automation_curve": metrics.automation_curve(confidence, right),
-        }
 
     def _scope(self, scores: np.ndarray, known: np.ndarray) -> dict[str, Any]:
         unknown, best = self._unknown(scores), scores.max(axis=1)

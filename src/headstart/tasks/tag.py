@@ -198,8 +198,6 @@ class Tag(Task):
         chances = self.calibrated(scores)
         given, confidence = self._given(chances), self._confidence(chances)
         right = (given == y).all(axis=1)
-        automated = self._automated(confidence)
-        count = int(automated.sum())
         drawn = np.random.default_rng(0).integers(0, len(y), size=(200, len(y)))
         sums = np.stack([(given & y), given, y]).astype(np.float64)
         boot = [_f1(sums[:, each].sum(axis=1)) for each in drawn]
@@ -218,13 +216,7 @@ class Tag(Task):
             "recall": float(totals[0].sum() / max(totals[2].sum(), 1)),
             "recall_ci": metrics.wilson(totals[0].sum(), int(totals[2].sum())),
             "ece": metrics.calibration_error(chances.ravel(), y.ravel()),
-            "automation_rate": count / len(y),
-            "automation_rate_ci": metrics.wilson(count, len(y)),
-            "automation_precision": float(right[automated].mean()) if count else None,
-            "automation_precision_ci": metrics.wilson(right[automated].sum(), count) if count else None,
-            "precision_target": self.precision,
-            "threshold": self.threshold,
-            "automation_curve": metrics.automation_curve(confidence, right),
+            **metrics.automation(confidence, self._automated(confidence), right, self.precision, self.threshold),
             "reliability": metrics.reliability(chances.ravel(), y.ravel()),
             "per_class": [self._class_row(k, totals) for k in range(self.width)],
         }

@@ -46,6 +46,17 @@ def test_labels_that_training_never_saw_count_as_wrong_and_as_out_of_scope():
     assert judged["out_of_scope"]["auroc"] == 1.0
     assert judged["out_of_scope"]["rejected"] == 1.0
     assert all(task.decode(scores)["t_unknown"][40:])
+    assert not any(task.decode(scores)["t_automated"][40:])
+
+
+def test_rows_that_look_out_of_scope_do_not_cost_the_others_their_automation():
+    rng = np.random.default_rng(1)
+    y = rng.integers(0, 3, 4000)
+    scores = (4 * np.eye(3)[y] + rng.normal(0, 0.8, (4000, 3))).astype(np.float32)
+    task = Classify.of("t", [str(each) for each in y]).calibrate(scores, y, 0.95)
+    judged = task.metrics(scores, y)
+    assert judged["automation_rate"] > 0.9
+    assert judged["automation_precision"] > 0.95
 
 
 def test_one_class_free_text_and_constants_are_refused():
