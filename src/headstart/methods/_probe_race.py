@@ -48,7 +48,9 @@ class Setting:
 def choose(job: Job) -> Fitted:
     """Try all settings on a sample of rows, and fit the best on all rows."""
     rows = subsample(job, TRIAL)
-    trial = replace(job, y=job.y[rows], features=take(job.features, rows), groups=job.groups[rows], memo={})
+    trial = job
+    if len(rows) < len(job.y):
+        trial = replace(job, y=job.y[rows], features=take(job.features, rows), groups=job.groups[rows], memo={})
     entrants = [_try_kernel(trial)]
     if job.task.width > 1 and job.budget.left() > 0:
         entrants.append(_try_logistic(trial))

@@ -48,6 +48,14 @@ def matrix(sparse: Sparse, features: int) -> csr_array:
 
 
 def fit_text(job: Job) -> Fitted:
+    """Return the job's text model, fitted once for all methods that share its memo."""
+    if "text" not in job.memo:
+        job.memo["text"] = _fit_text(job)
+    fitted: Fitted = job.memo["text"]
+    return fitted
+
+
+def _fit_text(job: Job) -> Fitted:
     """Choose C by held-out merit, fit on all rows, and score each row by folds."""
     seconds: dict[str, float] = {}
     with timed(seconds, "tf-idf"):
