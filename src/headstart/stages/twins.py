@@ -10,10 +10,10 @@ from headstart.stages.language import language
 
 SHINGLE = 5
 """Characters of a shingle."""
-HASHES = 64
+HASHES = 128
 BAND = 2
-"""Hashes of a band: 32 bands of 2 propose a pair of Jaccard similarity .4 with a chance of .996."""
-SIMILAR_LONG, SIMILAR_SHORT, LONG = 0.45, 0.65, 200
+"""Hashes of a band: 64 bands of 2 propose a pair of Jaccard similarity .35 with a chance of .9998."""
+SIMILAR_LONG, SIMILAR_SHORT, LONG = 0.35, 0.65, 200
 """Share of equal hashes (an estimate of Jaccard similarity, Broder 1997) from which two texts are twins: the first for
 texts of `LONG` characters or more, the second for shorter ones, where a few common words make strangers alike."""
 TRANSLATED, SURELY, ENOUGH = 0.08, 0.12, 0.15
