@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from headstart.stages.model import open_model as open_model
     from headstart.stages.models import models as models
     from headstart.stages.predict import predict as predict
+    from headstart.stages.pretrained import Pretrained as Pretrained
+    from headstart.stages.pretrained import pretrained as pretrained
     from headstart.stages.serve import serve as serve
     from headstart.stages.show import show as show
 
@@ -28,11 +30,13 @@ __version__ = _core.VERSION
 
 _HOMES = {
     "Model": "headstart.stages.model",
+    "Pretrained": "headstart.stages.pretrained",
     "evaluate": "headstart.stages.evaluate",
     "fit": "headstart.stages.fit",
     "models": "headstart.stages.models",
     "open_model": "headstart.stages.model",
     "predict": "headstart.stages.predict",
+    "pretrained": "headstart.stages.pretrained",
     "serve": "headstart.stages.serve",
     "show": "headstart.stages.show",
 }
@@ -40,12 +44,14 @@ _HOMES = {
 __all__ = [
     "HeadstartError",
     "Model",
+    "Pretrained",
     "__version__",
     "evaluate",
     "fit",
     "models",
     "open_model",
     "predict",
+    "pretrained",
     "serve",
     "show",
 ]

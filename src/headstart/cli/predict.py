@@ -7,11 +7,11 @@ import json
 import sys
 from typing import Any
 
-from headstart.cli import _table
+from headstart.cli import _pretrained, _table
 from headstart.cli.main import console
-from headstart.core.errors import DataError
+from headstart.core.errors import DataError, UsageError
 
-HELP = "answer a text, lines from standard input, or a table"
+HELP = "answer with a fitted model, or with a pretrained one as it is"
 EXAMPLE = 'Example: headstart predict models/tickets "My order has not arrived"'
 LINES = 64
 """Lines of standard input answered at a time; a pipe that is read by a program gets its answers soon."""
@@ -20,20 +20,28 @@ ROWS = 4096
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("bundle", help="the fitted model's folder")
-    parser.add_argument("input", help="a text, a row as JSON, '-' for lines of standard input, or a table")
+    parser.add_argument("bundle", help="the fitted model's folder, or a pretrained model's reference such as hf:NAME")
+    parser.add_argument("input", nargs="+", help="a text, a row as JSON, '-' for lines of standard input, or a table")
     parser.add_argument(
-        "-o", "--out", metavar="FILE", help="write a table's answers here: .csv, .jsonl, .parquet, .arrow, or SQL"
+        "-o", "--out", metavar="FILE", help="write answers here: .csv, .jsonl, .parquet, .arrow, SQL; or a picture"
     )
     _table.options(parser)
+    _pretrained.options(parser)
 
 
 def run(chosen: argparse.Namespace) -> Any:
     """Answer, and print or write the answers."""
     from headstart.stages.model import open_model
     from headstart.stages.predict import predict
+    from headstart.stages.pretrained import is_reference
     from headstart.stages.read import is_table
 
+    if is_reference(chosen.bundle):
+        return _pretrained.run(chosen)
+    _pretrained.refuse(chosen)
+    if len(chosen.input) > 1:
+        raise UsageError(f"There are {len(chosen.input)} inputs.", hint="Quote a text, or give a table.")
+    chosen.input = chosen.input[0]
     model = open_model(chosen.bundle, console(chosen))
     if chosen.input == "-":
         return _stream(model, chosen)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
+
+from headstart.core.errors import UsageError
 
 Arrays = Mapping[str, np.ndarray]
 """Named arrays. The first axis counts rows, except in ragged pairs: `ids` (flat) with `lengths` (one a row)."""
@@ -17,6 +20,14 @@ class Session(ABC):
     @abstractmethod
     def run(self, arrays: Arrays) -> dict[str, np.ndarray]:
         """Return the network's outputs, one row for each input row, in the same order."""
+
+    def generate(self, arrays: Arrays, settings: Mapping[str, Any]) -> Iterator[dict[str, np.ndarray]]:
+        """Yield what a generating network makes, step by step (tokens, samples, pictures).
+
+        Raises:
+            UsageError: it does not generate.
+        """
+        raise UsageError("This network does not generate.")
 
 
 def row_count(arrays: Arrays) -> int:

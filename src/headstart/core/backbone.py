@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headstart.core.errors import UsageError
+from headstart.core.errors import HubError, UsageError
 from headstart.core.progress import Progress
 
 REFERENCE = re.compile(r"(?P<hub>[a-z][a-z0-9_]*):(?P<name>[^@]+)(?:@(?P<revision>.+))?", re.DOTALL)
@@ -30,6 +30,9 @@ class Backbone:
         parameters: how many weights it has; 0 where it is not known.
         size: bytes of its weights file; 0 where it is not known.
         cached: whether it can be opened without a network.
+        accuracy: published accuracy in per cent, such as ImageNet top-1; 0 where it is not known.
+        uses: what it can do as it is: names of `pipelines/`, the usual one first.
+        weights: a local file whose weights are put into the named architecture instead of the hub's own.
     """
 
     hub: str
@@ -42,6 +45,9 @@ class Backbone:
     parameters: int = 0
     size: int = 0
     cached: bool = False
+    accuracy: float = 0.0
+    uses: Sequence[str] = ()
+    weights: str = ""
 
     @property
     def reference(self) -> str:
@@ -71,12 +77,16 @@ class Network:
 
     Args:
         folder: where its files are.
-        architecture: what builds it, such as `bert`.
-        config: the model's own `config.json`.
-        preprocessing: what the modality needs: for text `max_length` (tokens) and `lowercase`.
+        architecture: what builds it, such as `bert`, `resnet50` or `FasterRCNN`.
+        config: the model's own configuration.
+        preprocessing: what the modality needs. Text: `tokenizer` (a file in the folder), `max_length` (tokens).
+            Image: see `modalities/_pixels.py`. Audio: see `modalities/_samples.py`.
         pooling: how token vectors become one vector: `mean`, `cls` or `max`; and `normalize`.
         weights: the weights file.
         backbone: the resolved reference.
+        library: whose layout and code it is: a file `formats/_<library>.py`, or `onnx`, `tensorflow`, `tflite`.
+        use: what it is opened for, a name of `pipelines/`; decides which outputs a session gives.
+        labels: the class names of its own head, by class number; empty where it has none.
     """
 
     folder: Path
@@ -86,6 +96,18 @@ class Network:
     backbone: Backbone
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     pooling: Mapping[str, Any] = field(default_factory=dict)
+    library: str = "transformers"
+    use: str = "embed"
+    labels: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Held:
+    """A model that a hub keeps on this machine: its reference, where, and how many bytes it takes."""
+
+    backbone: Backbone
+    place: Path
+    size: int
 
 
 class Hub(ABC):
@@ -93,7 +115,10 @@ class Hub(ABC):
 
     @abstractmethod
     def search(self, query: str) -> list[Backbone]:
-        """Return the models whose name contains `query`; an empty query returns what the hub offers first."""
+        """Return the models whose name contains `query`; an empty query returns what the hub offers first.
+
+        Offline, only what is on this machine is returned, and no socket is opened.
+        """
 
     @abstractmethod
     def fetch(self, backbone: Backbone, progress: Progress) -> Network:
@@ -102,3 +127,15 @@ class Hub(ABC):
         Raises:
             HubError: it does not exist, cannot be reached, or fails its checksum.
         """
+
+    def held(self) -> list[Held]:
+        """Return the models that this hub keeps on this machine."""
+        return []
+
+    def remove(self, backbone: Backbone) -> int:
+        """Remove a model from this machine and return the bytes freed.
+
+        Raises:
+            HubError: it is not on this machine, or the hub does not keep it.
+        """
+        raise HubError(f"'{backbone.reference}' is not kept by headstart.", hint="Remove its files by hand.")

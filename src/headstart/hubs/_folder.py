@@ -63,6 +63,7 @@ def open_folder(folder: Path, backbone: Backbone, checksum: str = "") -> Network
             parameters=sum(tensors.values()),
             size=weights.stat().st_size,
             cached=True,
+            uses=backbone.uses or ("embed",),
         ),
         preprocessing={"tokenizer": "tokenizer.json", "max_length": int(min(each for each in lengths if each))},
         pooling=pooling,

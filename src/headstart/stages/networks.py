@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,14 @@ from headstart import formats, hubs
 from headstart.core.arrays import Session
 from headstart.core.backbone import Backbone, Network
 from headstart.core.bundle import Bundle
-from headstart.core.errors import BundleError, HubError
+from headstart.core.errors import BundleError, HubError, UsageError, listed
 from headstart.core.progress import Progress
 from headstart.core.threads import core_count
 
 DEFAULT = {"text": "builtin:all-MiniLM-L6-v2"}
 """The backbone that `auto` stands for, by modality."""
+SHORT = {"hf": "huggingface", "tfhub": "tensorflowhub", "kaggle": "tensorflowhub"}
+"""Short names of hubs."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,42 @@ class Opened:
         }
 
 
-def open_network(reference: str, checksum: str, progress: Progress, format_name: str = "") -> Opened:
+def fetch(reference: str, checksum: str, progress: Progress, weights: str = "") -> Network:
+    """Return a backbone on disk.
+
+    Args:
+        checksum: what its weights must hash to; empty where they are not pinned.
+        weights: a local file that takes the place of the hub's own weights.
+
+    Raises:
+        HubError: it cannot be had.
+    """
+    backbone = Backbone.parse(reference)
+    hub = SHORT.get(backbone.hub, backbone.hub)
+    return hubs.registry.get(hub)().fetch(replace(backbone, hub=hub, checksum=checksum, weights=weights), progress)
+
+
+def open_network(
+    reference: str, checksum: str, progress: Progress, format_name: str = "", *, use: str = "embed", weights: str = ""
+) -> Opened:
     """Fetch a backbone and open it with the first engine that supports it, at this machine's fastest precision.
+
+    Args:
+        use: what it is opened for, a name of `pipelines/`; `auto` is what it is made for.
 
     Raises:
         HubError: it cannot be had, or no engine here can run it.
+        UsageError: it cannot be used so.
     """
-    backbone = Backbone.parse(reference)
-    pinned = Backbone(backbone.hub, backbone.name, backbone.revision, checksum)
-    network = hubs.registry.get(backbone.hub)().fetch(pinned, progress)
-    return start(network, format_name)
+    network = fetch(reference, checksum, progress, weights)
+    uses = network.backbone.uses
+    if use == "auto":
+        use = uses[0] if uses else "embed"
+    if uses and use not in uses:
+        raise UsageError(
+            f"'{network.backbone.reference}' cannot {use.replace('_', ' ')}.", allowed=f"It can: {listed(uses)}."
+        )
+    return start(replace(network, use=use), format_name)
 
 
 def start(network: Network, format_name: str = "", threads: int = 0) -> Opened:

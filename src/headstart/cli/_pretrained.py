@@ -1,0 +1,107 @@
+"""`headstart predict` with a pretrained model as it is: its options, and what is printed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from headstart.cli.main import console
+from headstart.core.errors import UsageError
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "top": {"type": int, "metavar": "N", "help": "how many answers (classes, tokens)"},
+    "labels": {"metavar": "A,B,C", "help": "zero_shot: the classes to choose from"},
+    "context": {"metavar": "TEXT", "help": "answer: the text that holds the answer, or a file of it"},
+    "threshold": {"type": float, "metavar": "SHARE", "help": "detect: least score of a box"},
+    "seed": {"type": int, "metavar": "N", "help": "generate, imagine: makes the result repeatable"},
+    "max_tokens": {"type": int, "metavar": "N", "help": "generate: longest answer"},
+    "temperature": {"type": float, "metavar": "T", "help": "generate: 0 takes the likeliest token each time"},
+    "stop": {"metavar": "TEXT", "help": "generate: end before this text"},
+    "chat": {"action": "store_true", "default": None, "help": "generate: use the model's chat template"},
+    "system": {"metavar": "TEXT", "help": "generate: what the assistant is told first (with --chat)"},
+    "language": {"metavar": "CODE", "help": "transcribe: the language spoken, such as en"},
+    "timestamps": {"action": "store_true", "default": None, "help": "transcribe: say when each part was spoken"},
+    "count": {"type": int, "metavar": "N", "help": "imagine: how many pictures, drawn as a grid"},
+    "steps": {"type": int, "metavar": "N", "help": "imagine: denoising steps"},
+    "guidance": {"type": float, "metavar": "G", "help": "imagine: how closely to follow the text"},
+}
+"""Each task takes those that it knows (`Pipeline.options`) and refuses the others."""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of pretrained models as they are."""
+    group = parser.add_argument_group("a pretrained model as it is (headstart predict hub:name INPUT …)")
+    group.add_argument("--task", metavar="NAME", help="fill_mask, classify, detect …; what it is made for otherwise")
+    group.add_argument("--weights", metavar="FILE", help="put this file's weights into the named architecture")
+    group.add_argument("--stream", action="store_true", help="print the answer piece by piece, as it comes")
+    group.add_argument("--offline", action="store_true", help="use what is on this machine; open no socket")
+    group.add_argument(
+        "--trust-remote-code", action="store_true", help="run code that a model brings with it, after listing its files"
+    )
+    for name, how in OPTIONS.items():
+        group.add_argument(f"--{name.replace('_', '-')}", **how)
+
+
+def _given(chosen: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(chosen, name) for name in OPTIONS if getattr(chosen, name) is not None}
+
+
+def refuse(chosen: argparse.Namespace) -> None:
+    """Refuse options that a fitted model has no use for.
+
+    Raises:
+        UsageError: one of them is given.
+    """
+    wrong = [*_given(chosen), *(name for name in ("task", "weights", "stream") if getattr(chosen, name))]
+    if wrong:
+        raise UsageError(
+            f"--{wrong[0].replace('_', '-')} is for pretrained models, and '{chosen.bundle}' is a fitted one.",
+            allowed="A pretrained model is named hub:name.",
+        )
+
+
+def run(chosen: argparse.Namespace) -> Any:
+    """Answer each input, and print or write the answers."""
+    from headstart.core import offline, trust
+    from headstart.stages.pretrained import pretrained
+
+    if chosen.offline:
+        offline.go_offline()
+    if chosen.trust_remote_code:
+        trust.trust_remote_code()
+    model = pretrained(chosen.bundle, task=chosen.task or "", weights=chosen.weights or "", progress=console(chosen))
+    inputs = _lines() if chosen.input == ["-"] else chosen.input
+    if chosen.stream:
+        return _stream(model, inputs, chosen)
+    records = model.predict(inputs, **_given(chosen))
+    if chosen.out:
+        model.write(records, inputs, chosen.out)
+        print(f"wrote {chosen.out}", file=sys.stderr)
+    plain = [{name: value for name, value in each.items() if not name.startswith("_")} for each in records]
+    if not chosen.json:
+        for number, record in enumerate(records):
+            if len(records) > 1:
+                print(("\n" if number else "") + str(inputs[number]))
+            print(model.pipeline.show(record))
+    return plain[0] if len(plain) == 1 else plain
+
+
+def _lines() -> list[str]:
+    found = [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
+    if not found:
+        raise UsageError("Standard input is empty.", hint="Give one input on each line.")
+    return found
+
+
+def _stream(model: Any, inputs: list[str], chosen: argparse.Namespace) -> Any:
+    if len(inputs) != 1:
+        raise UsageError("Only one input can be streamed at a time.")
+    parts = []
+    for part in model.stream(inputs[0], **_given(chosen)):
+        parts.append(part)
+        if not chosen.json:
+            print(part, end="", flush=True)
+    if not chosen.json:
+        print()
+    return {"text": "".join(parts)}

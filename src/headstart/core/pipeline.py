@@ -1,0 +1,92 @@
+"""The Pipeline contract: what a pretrained network does as it is, without training."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from headstart.core.arrays import Session
+from headstart.core.backbone import Network
+from headstart.core.errors import UsageError, listed
+
+
+class Pipeline(ABC):
+    """One thing that a network does as it is (one file in `pipelines/`, whose name is a `Network.use`).
+
+    The waist is the one of the whole of headstart, named arrays in and out. What sessions read and give, by use:
+
+    ```
+    reads   text   ids (flat), lengths (n,); where needed types (flat), positions (m,) of the tokens asked for
+            image  pixels (n, …) as the network's preprocessing lays them out
+            audio  samples (flat), lengths (n,)
+    gives   embed       embedding (n, width)
+            classify    logits (n, classes); zero_shot the same
+            fill_mask   logits (m, vocabulary), at `positions`
+            tag_tokens  logits (tokens, labels), flat
+            answer      start, end (tokens,), flat
+            detect      boxes (m, 4) left, top, right, bottom in pixels of the input; scores (m,); classes (m,);
+                        counts (n,) boxes of each image
+            transcribe  logits (frames, vocabulary), flat; frames (n,)  (CTC; others generate)
+    ```
+    """
+
+    options: Mapping[str, Any] = {}
+    """What a user may set, with its default; None means: the network's own."""
+
+    many: bool = True
+    """Whether several inputs make sense in one call."""
+
+    @abstractmethod
+    def supports(self, network: Network) -> str:
+        """Return an empty string, or the reason why this network cannot do it."""
+
+    @abstractmethod
+    def run(
+        self, network: Network, session: Session, inputs: Sequence[Any], options: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        """Return one record for each input, plain JSON data; what is none (a picture) stands under `_` names.
+
+        Args:
+            inputs: texts, or Blobs of pictures and recordings.
+            options: every name of `self.options`.
+
+        Raises:
+            DataError: an input cannot be read.
+        """
+
+    def stream(self, network: Network, session: Session, given: Any, options: Mapping[str, Any]) -> Iterator[str]:
+        """Yield one input's answer piece by piece, as it comes.
+
+        Raises:
+            UsageError: its answer comes whole.
+        """
+        raise UsageError("This task's answer comes whole, not piece by piece.", hint="Leave --stream out.")
+        yield ""
+
+    def show(self, record: Mapping[str, Any]) -> str:
+        """Return one record as lines for a terminal."""
+        return "\n".join(f"{name:<12} {value}" for name, value in record.items() if not name.startswith("_"))
+
+    def write(self, records: Sequence[Mapping[str, Any]], inputs: Sequence[Any], out: Path) -> bool:
+        """Write what a table cannot hold (a drawn picture, a sound), atomically, and return whether it did.
+
+        False means that the records are to be written as a table.
+        """
+        return False
+
+    def settle(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all options, those given in place of the defaults.
+
+        Raises:
+            UsageError: one is given that this pipeline does not have.
+        """
+        unknown = [name for name in given if name not in self.options]
+        if unknown:
+            flags = [name.replace("_", "-") for name in self.options]
+            raise UsageError(
+                f"This task has no option {listed(unknown)}.",
+                allowed=f"Its options: {listed(flags)}." if flags else "It has none.",
+            )
+        return {**self.options, **given}
