@@ -15,6 +15,7 @@ from headstart import core as _core
 from headstart.core.errors import HeadstartError as HeadstartError
 
 if TYPE_CHECKING:
+    from headstart.stages.choose import choose as choose
     from headstart.stages.evaluate import evaluate as evaluate
     from headstart.stages.fit import fit as fit
     from headstart.stages.model import Model as Model
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from headstart.stages.predict import predict as predict
     from headstart.stages.pretrained import Pretrained as Pretrained
     from headstart.stages.pretrained import pretrained as pretrained
+    from headstart.stages.push import push as push
     from headstart.stages.serve import serve as serve
     from headstart.stages.show import show as show
 
@@ -31,12 +33,14 @@ __version__ = _core.VERSION
 _HOMES = {
     "Model": "headstart.stages.model",
     "Pretrained": "headstart.stages.pretrained",
+    "choose": "headstart.stages.choose",
     "evaluate": "headstart.stages.evaluate",
     "fit": "headstart.stages.fit",
     "models": "headstart.stages.models",
     "open_model": "headstart.stages.model",
     "predict": "headstart.stages.predict",
     "pretrained": "headstart.stages.pretrained",
+    "push": "headstart.stages.push",
     "serve": "headstart.stages.serve",
     "show": "headstart.stages.show",
 }
@@ -46,12 +50,14 @@ __all__ = [
     "Model",
     "Pretrained",
     "__version__",
+    "choose",
     "evaluate",
     "fit",
     "models",
     "open_model",
     "predict",
     "pretrained",
+    "push",
     "serve",
     "show",
 ]

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from headstart import heads, modalities, tasks
-from headstart.core.arrays import Arrays, Session
+from headstart.core.arrays import Arrays, Session, joined_vectors, row_count, take
 from headstart.core.backbone import Network
 from headstart.core.bundle import Bundle
 from headstart.core.dataset import table_rows
 from headstart.core.errors import DataError, listed, nearest
 from headstart.core.head import Head
-from headstart.core.modality import Modality
+from headstart.core.modality import HANDCRAFTED, Modality
 from headstart.core.source import Table
 from headstart.core.task import Task
 
@@ -38,7 +40,7 @@ class Runtime:
     Args:
         bundle: the bundle it was opened from; None while fitting.
         inputs: the modalities that read a row, side by side.
-        session: the opened network, or None where no pretrained network is used.
+        sessions: the opened network of each modality that has one.
         targets: by target name.
     """
 
@@ -46,25 +48,28 @@ class Runtime:
         self,
         bundle: Bundle | None,
         inputs: Sequence[Modality],
-        session: Session | None,
+        sessions: Mapping[str, Session],
         targets: Mapping[str, Target],
     ) -> None:
-        self.bundle, self.inputs, self.session, self.targets = bundle, inputs, session, targets
+        self.bundle, self.inputs, self.sessions, self.targets = bundle, inputs, sessions, targets
         self._lock = threading.Lock()
 
     @staticmethod
-    def open(bundle: Bundle, network: Network | None = None, session: Session | None = None) -> Runtime:
-        """Open a bundle with the network it was fitted with, if it has one, and the session that runs it."""
-        inputs = [modalities.registry.get(name).of(spec) for name, spec in bundle.json("inputs.json").items()]
-        if network:
-            inputs = [each.bind(network) if each.pretrained else each for each in inputs]
+    def open(
+        bundle: Bundle, networks: Mapping[str, Network] | None = None, sessions: Mapping[str, Session] | None = None
+    ) -> Runtime:
+        """Open a bundle with the networks it was fitted with, by modality, and the sessions that run them."""
+        inputs = []
+        for name, spec in bundle.json("inputs.json").items():
+            modality = modalities.registry.get(name).of(spec)
+            inputs.append(modality.bind(networks[name]) if networks and name in networks else modality)
         arrays = bundle.arrays("heads.safetensors")
         targets = {}
         for name, spec in bundle.json("targets.json").items():
             made = {each["role"]: _head(each, arrays) for each in spec["heads"]}
             task = tasks.registry.get(spec["task"]["name"]).load(spec["task"])
             targets[name] = Target(task, made["head"], made.get("baseline"))
-        return Runtime(bundle, inputs, session, targets)
+        return Runtime(bundle, inputs, sessions or {}, targets)
 
     @property
     def columns(self) -> list[str]:
@@ -73,20 +78,36 @@ class Runtime:
 
     @property
     def main_column(self) -> str:
-        """The column that a bare text stands for: the last text column, else the first column."""
-        texts = [name for modality in self.inputs if modality.pretrained for name in modality.columns]
-        return texts[-1] if texts else self.columns[0]
+        """The column that a bare text stands for: the last text column, else one of files, else the first column."""
+        texts = [name for each in self.inputs if each.pretrained and not each.files for name in each.columns]
+        return (texts or self.file_columns or self.columns)[-1 if texts else 0]
 
-    def features(self, table: Table) -> dict[str, np.ndarray]:
-        """Return the named arrays that heads read, one row each."""
+    @property
+    def file_columns(self) -> list[str]:
+        """The columns whose cells are files."""
+        return [name for modality in self.inputs if modality.files for name in modality.columns]
+
+    def features(self, table: Table, *, baseline: bool = False) -> dict[str, np.ndarray]:
+        """Return the named arrays that heads read, one row each.
+
+        Args:
+            baseline: also what the from-scratch heads read, which answers do not need.
+        """
         arrays: dict[str, np.ndarray] = {}
+        vectors = []
+        crafted = baseline or any(
+            name.endswith(HANDCRAFTED) for each in self.targets.values() for name in each.head.reads
+        )
         for modality in self.inputs:
             own = modality.prepare(table)
             arrays |= own
-            if self.session is not None and modality.pretrained:
-                encoded = modality.encode(own)
-                with self._lock:
-                    arrays |= self.session.run(encoded)
+            session = self.sessions.get(modalities.name_of(modality))
+            if session is not None:
+                vectors.append(embedded(modality, session, own, self._lock))
+            if crafted:
+                arrays |= modality.handcrafted(own)
+        if vectors:
+            arrays["embedding"] = joined_vectors(vectors)
         return arrays
 
     def scores(self, arrays: Arrays) -> dict[str, np.ndarray]:
@@ -161,6 +182,32 @@ class Runtime:
         for target in self.targets.values():
             schema |= target.task.answer_schema()
         return schema
+
+
+def embedded(modality: Modality, session: Session, arrays: Arrays, lock: threading.Lock | None = None) -> np.ndarray:
+    """Return a network's vectors (n, width) of what `modality.prepare` gave.
+
+    The next rows are decoded while the network is busy with those before them.
+    """
+    rows = row_count(arrays)
+    starts = range(0, rows, modality.at_once)
+    parts = [take(arrays, np.arange(start, min(start + modality.at_once, rows))) for start in starts]
+    if len(parts) == 1:
+        return _vectors(session, modality.encode(parts[0]), lock)
+    with ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(modality.encode, parts[0])
+        found = []
+        for number in range(len(parts)):
+            encoded = coming.result()
+            if number + 1 < len(parts):
+                coming = ahead.submit(modality.encode, parts[number + 1])
+            found.append(_vectors(session, encoded, lock))
+    return np.concatenate(found)
+
+
+def _vectors(session: Session, encoded: Arrays, lock: threading.Lock | None) -> np.ndarray:
+    with lock or nullcontext():
+        return session.run(encoded)["embedding"]
 
 
 def _head(spec: Mapping[str, Any], arrays: Arrays) -> Head:

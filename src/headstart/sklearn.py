@@ -116,9 +116,8 @@ class HeadstartClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         groups = twins.groups(joined(dataset, "text")) if "text" in dataset.inputs else np.arange(rows)
         prepared = prepare(dataset, np.zeros(rows, bool), groups, recipe, Quiet())
         learnt = learn(prepared, TARGET, recipe, Budget(self.budget), Quiet())
-        opened = prepared.opened
-        self.runtime_ = Runtime(None, prepared.inputs, opened.session if opened else None, {TARGET: learnt.target})
-        self.backbone_ = opened.spec(False) if opened else None
+        self.runtime_ = Runtime(None, prepared.inputs, prepared.sessions, {TARGET: learnt.target})
+        self.backbone_ = networks.summary(prepared.opened)
         self.method_ = learnt.method
 
     def predict(self, X: Any) -> np.ndarray:  # noqa: N803
@@ -174,10 +173,9 @@ class HeadstartClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         state = dict(super().__getstate__())
         runtime = state.pop("runtime_", None)
         if runtime is not None:
-            kinds = {modalities.registry.get(name): name for name in modalities.registry.names()}
             target = runtime.targets[TARGET]
             state["_saved"] = {
-                "inputs": {kinds[type(each)]: each.spec() for each in runtime.inputs},
+                "inputs": {modalities.name_of(each): each.spec() for each in runtime.inputs},
                 "task": target.task.spec(),
                 "head": (kind_of(target.head), target.head.spec(), target.head.arrays()),
             }
@@ -189,15 +187,16 @@ class HeadstartClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if saved is None:
             return
         inputs = [modalities.registry.get(name).of(spec) for name, spec in saved["inputs"].items()]
-        opened = None
+        sessions = {}
         if self.backbone_:
             opened = networks.open_network(self.backbone_["reference"], self.backbone_["checksum"], Quiet())
             inputs = [each.bind(opened.network) if each.pretrained else each for each in inputs]
+            sessions = {opened.network.backbone.modality: opened.session}
         kind, settings, arrays = saved["head"]
         target = Target(
             tasks.registry.get(saved["task"]["name"]).load(saved["task"]), heads.registry.get(kind).of(settings, arrays)
         )
-        self.runtime_ = Runtime(None, inputs, opened.session if opened else None, {TARGET: target})
+        self.runtime_ = Runtime(None, inputs, sessions, {TARGET: target})
 
 
 def _is_frame(X: Any) -> bool:  # noqa: N803

@@ -12,7 +12,9 @@ import pytest
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "joblib": "scikit-learn",
+    "kagglesdk": "kagglehub",
     "pydantic": "fastapi",
+    "requests": "kagglehub",
     "sklearn": "scikit-learn",
     "starlette": "fastapi",
     "threadpoolctl": "scikit-learn",

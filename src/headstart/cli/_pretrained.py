@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 from headstart.cli.main import console
@@ -11,20 +12,25 @@ from headstart.core.errors import UsageError
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "top": {"type": int, "metavar": "N", "help": "how many answers (classes, tokens)"},
-    "labels": {"metavar": "A,B,C", "help": "zero_shot: the classes to choose from"},
+    "labels": {"metavar": "A,B,C", "help": "the classes to choose from, in place of its own (zero_shot)"},
+    "template": {"metavar": "TEXT", "help": "zero_shot: what is said of a class, such as 'It is about {}.'"},
+    "several": {"action": "store_true", "default": None, "help": "zero_shot: judge each class on its own"},
     "context": {"metavar": "TEXT", "help": "answer: the text that holds the answer, or a file of it"},
-    "threshold": {"type": float, "metavar": "SHARE", "help": "detect: least score of a box"},
+    "threshold": {"type": float, "metavar": "SHARE", "help": "detect, speech: least score"},
     "seed": {"type": int, "metavar": "N", "help": "generate, imagine: makes the result repeatable"},
     "max_tokens": {"type": int, "metavar": "N", "help": "generate: longest answer"},
     "temperature": {"type": float, "metavar": "T", "help": "generate: 0 takes the likeliest token each time"},
-    "stop": {"metavar": "TEXT", "help": "generate: end before this text"},
+    "top_p": {"type": float, "metavar": "SHARE", "help": "generate: draw among the likeliest tokens of this share"},
+    "stop": {"action": "append", "metavar": "TEXT", "help": "generate: end before this text; may be repeated"},
     "chat": {"action": "store_true", "default": None, "help": "generate: use the model's chat template"},
     "system": {"metavar": "TEXT", "help": "generate: what the assistant is told first (with --chat)"},
     "language": {"metavar": "CODE", "help": "transcribe: the language spoken, such as en"},
     "timestamps": {"action": "store_true", "default": None, "help": "transcribe: say when each part was spoken"},
+    "vad": {"metavar": "REF", "help": "transcribe: cut silence out with this voice detector, such as local:vad.onnx"},
     "count": {"type": int, "metavar": "N", "help": "imagine: how many pictures, drawn as a grid"},
     "steps": {"type": int, "metavar": "N", "help": "imagine: denoising steps"},
     "guidance": {"type": float, "metavar": "G", "help": "imagine: how closely to follow the text"},
+    "truncation": {"type": float, "metavar": "SHARE", "help": "imagine: StyleGAN2's distance from the average picture"},
 }
 """Each task takes those that it knows (`Pipeline.options`) and refuses the others."""
 
@@ -70,11 +76,15 @@ def run(chosen: argparse.Namespace) -> Any:
         offline.go_offline()
     if chosen.trust_remote_code:
         trust.trust_remote_code()
-    model = pretrained(chosen.bundle, task=chosen.task or "", weights=chosen.weights or "", progress=console(chosen))
+    task = chosen.task or ("zero_shot" if chosen.labels else "")
+    model = pretrained(chosen.bundle, task=task, weights=chosen.weights or "", progress=console(chosen))
     inputs = _lines() if chosen.input == ["-"] else chosen.input
+    given = _given(chosen)
+    if given.get("context"):
+        given["context"] = _text(given["context"])
     if chosen.stream:
-        return _stream(model, inputs, chosen)
-    records = model.predict(inputs, **_given(chosen))
+        return _stream(model, inputs, given, chosen.json)
+    records = model.predict(inputs, **given)
     if chosen.out:
         model.write(records, inputs, chosen.out)
         print(f"wrote {chosen.out}", file=sys.stderr)
@@ -94,14 +104,25 @@ def _lines() -> list[str]:
     return found
 
 
-def _stream(model: Any, inputs: list[str], chosen: argparse.Namespace) -> Any:
+def _text(given: str) -> str:
+    """Return the text of a file of that name, else the words themselves."""
+    path = Path(given).expanduser()
+    try:
+        if not path.is_file():
+            return given
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # a long text is no file name
+        return given
+
+
+def _stream(model: Any, inputs: list[str], given: dict[str, Any], silent: bool) -> Any:
     if len(inputs) != 1:
         raise UsageError("Only one input can be streamed at a time.")
     parts = []
-    for part in model.stream(inputs[0], **_given(chosen)):
+    for part in model.stream(inputs[0], **given):
         parts.append(part)
-        if not chosen.json:
+        if not silent:
             print(part, end="", flush=True)
-    if not chosen.json:
+    if not silent:
         print()
     return {"text": "".join(parts)}

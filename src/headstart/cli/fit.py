@@ -10,6 +10,7 @@ from typing import Any
 from headstart.cli import _table
 from headstart.cli.main import console
 from headstart.core.errors import UsageError
+from headstart.core.offline import go_offline
 from headstart.core.recipe import Recipe, seconds
 
 HELP = "adapt a pretrained model to a table and write a bundle with an honest report"
@@ -21,13 +22,17 @@ def options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "table",
-        help="a CSV, TSV, JSONL, Parquet or Arrow file, a folder of text files, or DATABASE_URL::TABLE_OR_QUERY",
+        help="a CSV, TSV, JSONL, Parquet or Arrow file, a folder or archive of texts, pictures or recordings, or "
+        "DATABASE_URL::TABLE_OR_QUERY",
     )
     add("--target", metavar="COLUMNS", help="columns to predict, separated by commas; inferred otherwise")
     add("--input", metavar="COLUMNS", help="columns to predict from; inferred otherwise")
     add("--test", metavar="TABLE", help="judge on this table instead of held-out rows")
     add("--task", action="append", metavar="COLUMN=TASK", help="classify, tag or regress, instead of the inferred task")
-    add("--backbone", metavar="REF", help="hub:name, such as local:path/to/folder (default: auto)")
+    add("--group", metavar="COLUMN", help="rows of one value (a speaker, a patient) stay on one side of every split")
+    add("--backbone", metavar="REF", help="hub:name, such as hf:NAME or local:path/to/folder (default: auto)")
+    add("--weights", metavar="FILE", help="put this file's weights into the named backbone")
+    add("--offline", action="store_true", help="use what is on this machine; open no socket")
     add("--method", help="auto, probe or scratch (default: auto, the better one on held-out rows)")
     add("--budget", metavar="TIME", help="such as 60s or 10m; no limit otherwise")
     add("--seed", type=int, help="makes the result repeatable (default: 0)")
@@ -55,6 +60,8 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     from headstart.stages.fit import fit
     from headstart.stages.report import terminal
 
+    if chosen.offline:
+        go_offline()
     recipe = _recipe(chosen)
     model = fit(
         chosen.table,

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from headstart.core import VERSION
 from headstart.core.errors import HeadstartError, UsageError, nearest
 
-COMMANDS = ("demo", "fit", "evaluate", "predict", "serve", "show", "models")
+COMMANDS = ("demo", "choose", "fit", "evaluate", "predict", "serve", "show", "models", "push")
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
 

@@ -116,11 +116,13 @@ def _row_of(line: str) -> Any:
 
 
 def _print_table(model: Any, chosen: argparse.Namespace) -> None:
+    from headstart.stages.files import folder_of
     from headstart.stages.predict import answered
     from headstart.stages.read import open_table
 
     first = True
-    for table in answered(model, open_table(chosen.input, _table.read_options(chosen), ROWS)):
+    rows = 512 if model.runtime.file_columns else ROWS
+    for table in answered(model, open_table(chosen.input, _table.read_options(chosen), rows), folder_of(chosen.input)):
         for cells in zip(*table.values(), strict=True):
             print(("[\n" if first else ",\n") if chosen.json else "", end="")
             record = json.dumps(dict(zip(table, cells, strict=True)), ensure_ascii=False, default=str)

@@ -26,8 +26,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
         for name, target in shown["targets"].items():
             labels = f", {len(target['labels'])} labels" if target["labels"] else ""
             print(f"  predicts  {name}: {target['task']}{labels}")
-        backbone = shown["backbone"]
-        if backbone:
+        for backbone in shown["backbones"].values():
             where = "inside the bundle" if backbone["portable"] else f"referenced, {backbone['size'] / 1e6:.0f} MB"
             print(f"  backbone  {backbone['reference']} ({where})")
         print(f"  size      {shown['bytes'] / 1e6:.2f} MB, of which heads {shown['heads_bytes'] / 1e6:.2f} MB")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,3 +40,11 @@ def row_count(arrays: Arrays) -> int:
 def take(arrays: Arrays, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Return the arrays of some rows. Arrays must not be ragged (features, not tokens)."""
     return {name: values[rows] for name, values in arrays.items()}
+
+
+def joined_vectors(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the vectors of several modalities side by side, each of unit length, so that the whole has it too."""
+    unit = [
+        (part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12)).astype(np.float32) for part in parts
+    ]
+    return unit[0] if len(unit) == 1 else np.concatenate(unit, axis=1) / np.float32(np.sqrt(len(unit)))

@@ -128,9 +128,21 @@ class Hub(ABC):
             HubError: it does not exist, cannot be reached, or fails its checksum.
         """
 
+    def find(self, query: str, modality: str = "", limit: int = 0) -> list[Backbone]:
+        """Return what `search` does; a hub with too many models narrows it to a modality and a number itself."""
+        return self.search(query)
+
     def held(self) -> list[Held]:
         """Return the models that this hub keeps on this machine."""
         return []
+
+    def push(self, backbone: Backbone, folder: Path, files: Sequence[str], private: bool) -> str:
+        """Put some files of a folder onto the hub under the backbone's name and branch, and return their page.
+
+        Raises:
+            HubError: the hub takes no models, or not from this user.
+        """
+        raise HubError(f"'{backbone.hub}' takes no models.", hint="Push to hf:owner/name, or to a folder.")
 
     def remove(self, backbone: Backbone) -> int:
         """Remove a model from this machine and return the bytes freed.

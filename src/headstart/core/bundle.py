@@ -34,8 +34,8 @@ class Bundle:
     inputs.json         for each modality, its spec
     targets.json        for each target, its task's spec and its heads' settings
     heads.safetensors   the fitted heads' arrays, named `target/head/array`
-    backbone.json       the pretrained network: reference, checksum, architecture (absent where none was used)
-    backbone/           its files, where the bundle is portable
+    backbones.json      each modality's pretrained network: reference, checksum, architecture; absent where none is used
+    backbone/MODALITY/  its files, where the bundle is portable
     report.json, report.html, README.md
     ```
     """

@@ -14,6 +14,9 @@ class Format(ABC):
     tolerance: float
     """Largest accepted 1 - cosine between its outputs and the reference in float32."""
 
+    rank: int = 1
+    """Engines of a lower rank are asked first whether they can open a network; among equals, by name."""
+
     @abstractmethod
     def precisions(self) -> list[str]:
         """Return the precisions that this machine runs well, fastest first."""

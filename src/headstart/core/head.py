@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,11 @@ from headstart.core.arrays import Arrays
 
 class Head(ABC):
     """A fitted function of named arrays (one file in `heads/`); numpy only, because it is what serves."""
+
+    @property
+    @abstractmethod
+    def reads(self) -> Sequence[str]:
+        """The names of the arrays that `scores` needs."""
 
     @abstractmethod
     def scores(self, arrays: Arrays) -> np.ndarray:

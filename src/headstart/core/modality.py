@@ -12,6 +12,9 @@ from headstart.core.arrays import Arrays
 from headstart.core.backbone import Network
 from headstart.core.source import Table
 
+HANDCRAFTED = "_handcrafted"
+"""How the names of hand-crafted features end."""
+
 
 class Modality(ABC):
     """One kind of input (one file in `modalities/`), bound to the columns it reads.
@@ -22,6 +25,12 @@ class Modality(ABC):
 
     pretrained: bool = False
     """Whether a pretrained network can read this modality."""
+
+    files: bool = False
+    """Whether its cells are files (pictures, recordings), which commands and sources turn into Blobs."""
+
+    at_once: int = 2048
+    """Rows that are encoded and run through the network at a time, which bounds memory."""
 
     @property
     @abstractmethod
@@ -63,3 +72,22 @@ class Modality(ABC):
         Raises:
             DataError: a cell cannot be read; the sentence names row and column.
         """
+
+    def contents(self, arrays: Arrays) -> Sequence[str | bytes]:
+        """Return what identifies each row's content, for the cache of vectors; asked only of a pretrained modality."""
+        raise NotImplementedError
+
+    def unreadable(self, table: Table) -> dict[int, str]:
+        """Return the rows that cannot be read, with the reason; they are left out before training."""
+        return {}
+
+    def handcrafted(self, arrays: Arrays) -> dict[str, np.ndarray]:
+        """Return features (n, d) made without a pretrained network, from what `prepare` gave: the from-scratch view.
+
+        Their names end in `_handcrafted`. Nothing where `prepare` gives such features already.
+        """
+        return {}
+
+    def signatures(self, table: Table) -> np.ndarray | None:
+        """Return one 64-bit number for each row, (n,) uint64, of which near twins differ in a few bits; or None."""
+        return None

@@ -15,8 +15,8 @@ class Progress(Protocol):
     def say(self, line: str) -> None:
         """Tell the user one line."""
 
-    def bar(self, label: str, total: int) -> Bar:
-        """Return a context manager that counts up to `total`."""
+    def bar(self, label: str, total: int, unit: str = "row") -> Bar:
+        """Return a context manager that counts up to `total` of `unit`; `B` is bytes."""
 
 
 class Bar(Protocol):
@@ -34,7 +34,7 @@ class Quiet:
     def say(self, line: str) -> None:
         """Drop the line."""
 
-    def bar(self, label: str, total: int) -> Bar:
+    def bar(self, label: str, total: int, unit: str = "row") -> Bar:
         """Return a counter that counts nothing."""
         return _NoBar()
 
@@ -60,18 +60,20 @@ class Console:
         """Print the line with the seconds since the start."""
         print(f"[{time.monotonic() - self.started:6.1f} s] {line}", file=sys.stderr, flush=True)
 
-    def bar(self, label: str, total: int) -> Bar:
+    def bar(self, label: str, total: int, unit: str = "row") -> Bar:
         """Return a tqdm bar on a terminal, a line every five seconds elsewhere."""
         if sys.stderr.isatty():
-            return _TerminalBar(label, total)
-        return _LineBar(self, label, total)
+            return _TerminalBar(label, total, unit)
+        return _LineBar(self, label, total, unit)
 
 
 class _TerminalBar:
-    def __init__(self, label: str, total: int) -> None:
+    def __init__(self, label: str, total: int, unit: str) -> None:
         from tqdm import tqdm
 
-        self.bar = tqdm(desc=label, total=total, unit="row", leave=False, file=sys.stderr, smoothing=0.1)
+        self.bar = tqdm(
+            desc=label, total=total, unit=unit, unit_scale=unit == "B", leave=False, file=sys.stderr, smoothing=0.1
+        )
 
     def __enter__(self) -> Bar:
         return self
@@ -86,8 +88,9 @@ class _TerminalBar:
 class _LineBar:
     every = 5.0
 
-    def __init__(self, console: Console, label: str, total: int) -> None:
+    def __init__(self, console: Console, label: str, total: int, unit: str) -> None:
         self.console, self.label, self.total, self.done = console, label, total, 0
+        self.scale, self.unit = (1e6, " MB") if unit == "B" else (1.0, "")
         self.started = self.spoke = time.monotonic()
 
     def __enter__(self) -> Bar:
@@ -101,7 +104,8 @@ class _LineBar:
         now = time.monotonic()
         if now - self.spoke >= self.every and self.done < self.total:
             left = (now - self.started) / max(self.done, 1) * (self.total - self.done)
-            self.console.say(f"{self.label}: {self.done:,} of {self.total:,}, about {left:.0f} s left")
+            done, total = (f"{each / self.scale:,.0f}" for each in (self.done, self.total))
+            self.console.say(f"{self.label}: {done} of {total}{self.unit}, about {left:.0f} s left")
             self.spoke = now
 
 

@@ -20,7 +20,9 @@ class Recipe:
         target: columns to predict.
         input: columns to predict from; empty means: inferred.
         task: for a target, the task to use instead of the inferred one.
-        backbone: a reference `hub:name`, or `auto`.
+        group: a column whose rows never stand on both sides of a split (a speaker, a patient, a product); or empty.
+        backbone: a reference `hub:name`, several of them separated by commas, or `auto`.
+        weights: a local file whose weights are put into the named backbone; or empty.
         method: a method's name, or `auto`.
         budget: seconds that fitting may take; 0 means no limit.
         precision_target: share of right answers that automated rows must reach, with 95 % confidence.
@@ -32,7 +34,9 @@ class Recipe:
     target: Sequence[str] = ()
     input: Sequence[str] = ()
     task: Mapping[str, str] = field(default_factory=dict)
+    group: str = ""
     backbone: str = "auto"
+    weights: str = ""
     method: str = "auto"
     budget: float = 0.0
     precision_target: float = 0.95

@@ -103,6 +103,8 @@ class Tensors:
 
 
 def _bare(name: str) -> str:
+    # The first BERT checkpoints call a norm's parameters so.
+    name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
     head, _, rest = name.partition(".")
     return rest if head in (*FAMILY, "model", "0") or head.endswith("_model") else name
 

@@ -11,7 +11,7 @@ from headstart.core.arrays import Arrays, Session
 from headstart.core.backbone import Network
 from headstart.core.errors import HubError, UsageError, listed
 from headstart.core.format import Format
-from headstart.formats import _bert_graph, _packing
+from headstart.formats import _bert_graph, _graphs, _openvino_graphs, _openvino_torch, _packing
 from headstart.formats._openvino import ov
 
 CAPACITY = 128
@@ -24,7 +24,7 @@ MULTIPLE = 16
 
 @final
 class OpenVINO(Format):
-    """OpenVINO's CPU plugin; networks of the BERT family are built from their safetensors."""
+    """OpenVINO's CPU plugin. Networks of the BERT family are built from their safetensors; saved graphs are read."""
 
     tolerance = 5e-4
 
@@ -34,7 +34,15 @@ class OpenVINO(Format):
         return ["bf16", "f32"] if able else ["f32"]
 
     def supports(self, network: Network) -> str:
-        """Return an empty string for a network of the BERT family, else why not."""
+        """Return an empty string for a text encoder of the BERT family or a saved graph that it reads, else why not."""
+        if network.library in _graphs.LIBRARIES:
+            return _openvino_graphs.unsupported(network, _core())
+        if network.library in _openvino_torch.LIBRARIES:
+            return _openvino_torch.unsupported(network)
+        if network.use != "embed":
+            return f"it is to {network.use.replace('_', ' ')}; without torch, encoders give vectors only"
+        if network.weights.suffix != ".safetensors":
+            return f"its weights are in '{network.weights.name}', not in one safetensors file"
         return _bert_graph.unsupported(network)
 
     def open(self, network: Network, precision: str, threads: int) -> Session:
@@ -57,8 +65,14 @@ class OpenVINO(Format):
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_CPU_PINNING": False,
         }
-        compiled = _core().compile_model(_bert_graph.build(network), "CPU", settings)
-        return TextSession(compiled, network)
+        if network.library in _graphs.LIBRARIES:
+            return _openvino_graphs.GraphSession(
+                _core().compile_model(_openvino_graphs.read(network, _core()), "CPU", settings), network
+            )
+        if network.library in _openvino_torch.LIBRARIES:
+            compiled = _core().compile_model(_openvino_torch.read(network, _core()), "CPU", settings)
+            return _openvino_torch.PixelSession(compiled, network.use)
+        return TextSession(_core().compile_model(_bert_graph.build(network), "CPU", settings), network)
 
 
 @final

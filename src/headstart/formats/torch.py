@@ -95,9 +95,17 @@ class TorchSession(Session):
         make: Callable[..., Any] | None = getattr(self.built, "generate", None)
         if make is None:
             raise UsageError("This network does not generate.")
-        with torch.inference_mode():
-            given = {
-                name: torch.from_numpy(np.ascontiguousarray(each)).to(self.device) for name, each in arrays.items()
-            }
-            for step in make(given, settings):
+        given = {name: torch.from_numpy(np.ascontiguousarray(each)).to(self.device) for name, each in arrays.items()}
+        steps = iter(make(given, settings))
+        try:
+            while True:
+                # The mode belongs to a thread, and a server may read each step in another one.
+                with torch.inference_mode():
+                    step = next(steps, None)
+                if step is None:
+                    return
                 yield {name: each.cpu().numpy() for name, each in step.items()}
+        finally:
+            close = getattr(steps, "close", None)
+            if close is not None:
+                close()

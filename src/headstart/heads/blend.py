@@ -23,6 +23,11 @@ class Blend(Head):
     def __init__(self, parts: Sequence[tuple[float, Head]]) -> None:
         self.parts = tuple(parts)
 
+    @property
+    def reads(self) -> Sequence[str]:
+        """All that its parts read."""
+        return tuple(dict.fromkeys(name for _, head in self.parts for name in head.reads))
+
     def scores(self, arrays: Arrays) -> np.ndarray:
         """Return (n, width)."""
         weight, head = self.parts[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -21,6 +21,11 @@ class Constant(Head):
 
     def __init__(self, values: np.ndarray) -> None:
         self.values = values.astype(np.float32)
+
+    @property
+    def reads(self) -> Sequence[str]:
+        """Nothing but the number of rows."""
+        return ()
 
     def scores(self, arrays: Arrays) -> np.ndarray:
         """Return (n, width)."""

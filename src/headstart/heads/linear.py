@@ -22,7 +22,12 @@ class Linear(Head):
     """
 
     def __init__(self, reads: Sequence[str], weights: np.ndarray, bias: np.ndarray) -> None:
-        self.reads, self.weights, self.bias = tuple(reads), weights.astype(np.float32), bias.astype(np.float32)
+        self._reads, self.weights, self.bias = tuple(reads), weights.astype(np.float32), bias.astype(np.float32)
+
+    @property
+    def reads(self) -> Sequence[str]:
+        """The arrays that are concatenated."""
+        return self._reads
 
     def scores(self, arrays: Arrays) -> np.ndarray:
         """Return (n, width)."""

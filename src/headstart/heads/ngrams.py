@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -24,6 +24,11 @@ class Ngrams(Head):
 
     def __init__(self, vocabulary: Vocabulary, weights: np.ndarray, bias: np.ndarray) -> None:
         self.vocabulary, self.weights, self.bias = vocabulary, weights.astype(np.float16), bias.astype(np.float32)
+
+    @property
+    def reads(self) -> Sequence[str]:
+        """The text."""
+        return ("text",)
 
     def scores(self, arrays: Arrays) -> np.ndarray:
         """Return (n, width)."""

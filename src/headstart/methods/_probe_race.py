@@ -1,17 +1,18 @@
-"""The race of heads on frozen embeddings."""
+"""The race of heads on dense features: frozen embeddings, or hand-crafted ones."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from headstart.core.arrays import take
 from headstart.core.method import Candidate, Fitted, Job
 from headstart.heads.blend import Blend
-from headstart.heads.kernel import Kernel, gaussian
+from headstart.heads.kernel import Kernel, Sphere, gaussian
 from headstart.heads.linear import Linear
 from headstart.methods._closed_form import solve, solve_landmarks
 from headstart.methods._learn import Scaled, indicators, job_folds, merit, subsample
@@ -28,7 +29,7 @@ SHARES = (1.0, 0.85, 0.7)
 """The embedding's share of the kernel; the n-grams have the rest."""
 RIDGES = (0.03, 0.1, 0.3, 1.0)
 STRENGTHS = (0.01, 0.03, 0.1)
-"""C of logistic regression on standardised embeddings."""
+"""C of logistic regression on standardised features."""
 FOLDS = 3
 BLEND = (0.0, 0.25, 0.5, 1.0)
 """Weights of the from-scratch text model beside logistic regression."""
@@ -45,15 +46,41 @@ class Setting:
     fit: Callable[[Job], Fitted]
 
 
-def choose(job: Job) -> Fitted:
+@dataclass(frozen=True)
+class View:
+    """What of the features an entrant looks at.
+
+    Args:
+        reads: names of the dense arrays.
+        scaled: whether they are standardised and brought to unit length for the kernel; embeddings have it already.
+    """
+
+    reads: Sequence[str] = ("embedding",)
+    scaled: bool = False
+
+    def raw(self, job: Job) -> np.ndarray:
+        """Return the dense features (n, d) as they are."""
+        parts = [job.features[name] for name in self.reads]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    def sphere(self, job: Job) -> Sphere:
+        """Return the map to the unit sphere, learnt from the job's rows."""
+        return Sphere.of(self.reads, job.features, self.scaled)
+
+    def text(self, job: Job) -> bool:
+        """Return whether n-grams of a text stand beside the dense features."""
+        return "text" in job.features and not self.scaled
+
+
+def choose(job: Job, view: View = View()) -> Fitted:
     """Try all settings on a sample of rows, and fit the best on all rows."""
     rows = subsample(job, TRIAL)
     trial = job
     if len(rows) < len(job.y):
         trial = replace(job, y=job.y[rows], features=take(job.features, rows), groups=job.groups[rows], memo={})
-    entrants = [_try_kernel(trial)]
+    entrants = [_try_kernel(trial, view)]
     if job.task.width > 1 and job.budget.left() > 0:
-        entrants.append(_try_logistic(trial))
+        entrants.append(_try_logistic(trial, view))
     best = _winner(trial, entrants)
     started = time.perf_counter()
     fitted = best.fit(job)
@@ -88,34 +115,46 @@ def _centred(job: Job) -> tuple[np.ndarray, np.ndarray]:
     return y - mean, mean
 
 
-def _try_kernel(job: Job) -> Setting:
+def _try_kernel(job: Job, view: View) -> Setting:
     started = time.perf_counter()
     y, mean = _centred(job)
-    similarity = job.features["embedding"] @ job.features["embedding"].T
-    texts = weigh(job).matrix
-    overlap = np.asarray((texts @ texts.T).toarray(), dtype=np.float32)
+    points = view.sphere(job).points(job.features)
+    similarity = points @ points.T
+    overlap: np.ndarray | None = None
+    if view.text(job):
+        texts = weigh(job).matrix
+        overlap = np.asarray((texts @ texts.T).toarray(), dtype=np.float32)
+    shares = SHARES if overlap is not None else (1.0,)
     found = []
     for gamma in GAMMAS:
         kernel = np.exp(gamma * (similarity - 1.0))
-        for share in SHARES:
-            mixed = share * kernel + (1 - share) * overlap
+        for share in shares:
+            mixed = _mixed(kernel, overlap, share)
             for ridge in RIDGES:
                 held_out = solve(mixed.copy(), y, ridge, job.groups).held_out + mean
                 found.append((merit(job.task, held_out, job.y), gamma, share, ridge))
             if job.budget.left() < 0:
                 break
     _, gamma, share, ridge = max(found)
-    mixed = share * np.exp(gamma * (similarity - 1.0)) + (1 - share) * overlap
-    name = f"kernel ridge, gamma={gamma:g}, embedding {share:.0%}, ridge={ridge:g}"
-    held_out = solve(mixed, y, ridge, job_folds(job, FOLDS)).held_out + mean
-    return Setting(name, held_out, time.perf_counter() - started, lambda full: _fit_kernel(full, gamma, share, ridge))
+    mixed = _mixed(np.exp(gamma * (similarity - 1.0)), overlap, share)
+    name = f"kernel ridge, gamma={gamma:g}, ridge={ridge:g}" + (
+        f", embedding {share:.0%}" if overlap is not None else ""
+    )
+    held_out = solve(mixed.copy(), y, ridge, job_folds(job, FOLDS)).held_out + mean
+    fit = partial(_fit_kernel, view=view, gamma=gamma, share=share, ridge=ridge)
+    return Setting(name, held_out, time.perf_counter() - started, fit)
 
 
-def _fit_kernel(job: Job, gamma: float, share: float, ridge: float) -> Fitted:
+def _mixed(kernel: np.ndarray, overlap: np.ndarray | None, share: float) -> np.ndarray:
+    return kernel if overlap is None else share * kernel + (1 - share) * overlap
+
+
+def _fit_kernel(job: Job, view: View, gamma: float, share: float, ridge: float) -> Fitted:
     if len(job.y) > EXACT:
-        return _fit_landmarks(job, gamma, ridge)
+        return _fit_landmarks(job, view, gamma, ridge)
     y, mean = _centred(job)
-    points = job.features["embedding"].astype(np.float16)
+    sphere = view.sphere(job)
+    points = sphere.points(job.features).astype(np.float16)
     # The rounded points are what the head will hold, so the fit sees them too.
     rounded = points.astype(np.float32)
     kernel = gaussian(rounded, rounded, gamma)
@@ -127,7 +166,7 @@ def _fit_kernel(job: Job, gamma: float, share: float, ridge: float) -> Fitted:
     del kernel
     weights = (1 - share) * (weighed.matrix.T @ solved.dual) if weighed is not None else None
     vocabulary = weighed.vocabulary if weighed is not None else None
-    head = Kernel(gamma, points, share * solved.dual, mean, vocabulary, weights)
+    head = Kernel(gamma, points, share * solved.dual, mean, vocabulary, weights, sphere)
     return Fitted(head, solved.held_out + mean)
 
 
@@ -139,16 +178,17 @@ def _add_overlap(kernel: np.ndarray, weighed: Weighed, share: float) -> None:
         kernel[rows] += share * (weighed.matrix[rows] @ across).toarray()
 
 
-def _fit_landmarks(job: Job, gamma: float, ridge: float) -> Fitted:
+def _fit_landmarks(job: Job, view: View, gamma: float, ridge: float) -> Fitted:
     y, mean = _centred(job)
-    embedding = job.features["embedding"]
-    chosen = np.random.default_rng(job.seed).permutation(len(embedding))[:LANDMARKS]
-    points = embedding[np.sort(chosen)].astype(np.float16)
+    sphere = view.sphere(job)
+    everything = sphere.points(job.features)
+    chosen = np.random.default_rng(job.seed).permutation(len(everything))[:LANDMARKS]
+    points = everything[np.sort(chosen)].astype(np.float16)
     rounded = points.astype(np.float32)
-    blocks = _Blocks(embedding, rounded, gamma)
+    blocks = _Blocks(everything, rounded, gamma)
     solved = solve_landmarks(blocks, gaussian(rounded, rounded, gamma), y, ridge, job_folds(job, FOLDS))
-    kernel = Fitted(Kernel(gamma, points, solved.dual, mean), solved.held_out + mean)
-    return _with_text(job, kernel)
+    kernel = Fitted(Kernel(gamma, points, solved.dual, mean, sphere=sphere), solved.held_out + mean)
+    return _with_text(job, view, kernel)
 
 
 class _Blocks:
@@ -162,23 +202,27 @@ class _Blocks:
             yield gaussian(self.embedding[start : start + BLOCK], self.points, self.gamma)
 
 
-def _try_logistic(job: Job) -> Setting:
+def _try_logistic(job: Job, view: View) -> Setting:
     started = time.perf_counter()
-    fold, y = job_folds(job, FOLDS), indicators(job.task, job.y)
+    fold, y, dense = job_folds(job, FOLDS), indicators(job.task, job.y), view.raw(job)
     held_out = {strength: np.empty(y.shape, np.float32) for strength in STRENGTHS}
     for each in range(FOLDS):
         inside, outside = fold != each, fold == each
-        scaled = Scaled.of(job.features["embedding"][inside])
-        x, unseen = scaled.apply(job.features["embedding"][inside]), scaled.apply(job.features["embedding"][outside])
+        scaled = Scaled.of(dense[inside])
+        x, unseen = scaled.apply(dense[inside]), scaled.apply(dense[outside])
         for strength, (weights, bias) in zip(STRENGTHS, path(x, y[inside], STRENGTHS), strict=True):
             held_out[strength][outside] = unseen @ weights + bias
     merits = {strength: merit(job.task, held_out[strength], job.y) for strength in STRENGTHS}
     best = max(merits, key=lambda strength: merits[strength])
-    text = fit_text(job)
-    _, weight = _best_blend(job, held_out[best], text.held_out)
-    both = held_out[best] + np.float32(weight * _relative(held_out[best], text.held_out)) * text.held_out
-    name = f"logistic regression, C={best:g}" + (f", TF-IDF weighs {weight:g}" if weight else "")
-    return Setting(name, both, time.perf_counter() - started, lambda full: _fit_logistic(full, best))
+    name = f"logistic regression, C={best:g}"
+    both: np.ndarray = held_out[best]
+    if view.text(job):
+        text = fit_text(job)
+        _, weight = _best_blend(job, held_out[best], text.held_out)
+        both = held_out[best] + np.float32(weight * _relative(held_out[best], text.held_out)) * text.held_out
+        name += f", TF-IDF weighs {weight:g}" if weight else ""
+    fit = partial(_fit_logistic, view=view, strength=best)
+    return Setting(name, both, time.perf_counter() - started, fit)
 
 
 def _best_blend(job: Job, first: np.ndarray, text: np.ndarray) -> tuple[float, float]:
@@ -191,8 +235,10 @@ def _relative(first: np.ndarray, second: np.ndarray) -> float:
     return float(first.std() / max(second.std(), 1e-9))
 
 
-def _with_text(job: Job, fitted: Fitted) -> Fitted:
+def _with_text(job: Job, view: View, fitted: Fitted) -> Fitted:
     """Return a fit blended with the from-scratch text model, at the weight of greatest held-out merit."""
+    if not view.text(job):
+        return fitted
     text = fit_text(job)
     if job.task.width == 1:
         return fitted
@@ -204,14 +250,14 @@ def _with_text(job: Job, fitted: Fitted) -> Fitted:
     return Fitted(head, fitted.held_out + np.float32(weight) * text.held_out)
 
 
-def _fit_logistic(job: Job, strength: float) -> Fitted:
-    fold, y = job_folds(job, FOLDS), indicators(job.task, job.y)
+def _fit_logistic(job: Job, view: View, strength: float) -> Fitted:
+    fold, y, dense = job_folds(job, FOLDS), indicators(job.task, job.y), view.raw(job)
     strengths = [each for each in STRENGTHS if each <= strength]
     held_out = np.empty(y.shape, np.float32)
     for each in range(FOLDS):
-        scaled = Scaled.of(job.features["embedding"][fold != each])
-        *_, (weights, bias) = path(scaled.apply(job.features["embedding"][fold != each]), y[fold != each], strengths)
-        held_out[fold == each] = scaled.apply(job.features["embedding"][fold == each]) @ weights + bias
-    scaled = Scaled.of(job.features["embedding"])
-    *_, (weights, bias) = path(scaled.apply(job.features["embedding"]), y, strengths)
-    return _with_text(job, Fitted(Linear(("embedding",), *scaled.fold(weights, bias)), held_out))
+        scaled = Scaled.of(dense[fold != each])
+        *_, (weights, bias) = path(scaled.apply(dense[fold != each]), y[fold != each], strengths)
+        held_out[fold == each] = scaled.apply(dense[fold == each]) @ weights + bias
+    scaled = Scaled.of(dense)
+    *_, (weights, bias) = path(scaled.apply(dense), y, strengths)
+    return _with_text(job, view, Fitted(Linear(view.reads, *scaled.fold(weights, bias)), held_out))

@@ -63,7 +63,7 @@ def fit_rows(job: Job, dense: Sequence[str] = ()) -> Fitted:
 
 
 def _part(job: Job, rows: np.ndarray) -> Job:
-    features = take({k: v for k, v in job.features.items() if k != "text"}, rows)
+    features = take({k: v for k, v in job.features.items() if k not in ("text", "image", "audio")}, rows)
     return replace(job, y=job.y[rows], features=features, groups=job.groups[rows], memo={})
 
 

@@ -29,8 +29,8 @@ class Probe(Method):
 
     def fit(self, job: Job) -> Fitted:
         """Run the race."""
-        text = choose(job)
+        dense = choose(job)
         if "row" not in job.features:
-            return text
+            return dense
         rows = fit_rows(job, ("embedding",))
-        return blended(job, rows, text, "rows and embedding", "text")
+        return blended(job, rows, dense, "rows and embedding", "embedding")

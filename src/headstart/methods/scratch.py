@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import final
 
 from headstart.core.method import Candidate, Fitted, Job, Method
+from headstart.core.modality import HANDCRAFTED
 from headstart.core.task import Task
 from headstart.heads.blend import Blend
 from headstart.methods._learn import merit
+from headstart.methods._probe_race import View, choose
 from headstart.methods._rows import fit_rows
 from headstart.methods._text import fit_text
 
@@ -18,21 +20,33 @@ WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 @final
 class Scratch(Method):
-    """TF-IDF with a linear model for text, gradient boosting for rows, and their weighted sum for both."""
+    """TF-IDF with a linear model for text, gradient boosting for rows, and hand-crafted features of pictures (oriented
+    gradients, colours) and recordings (MFCC) with kernel ridge or logistic regression; their weighted sums.
+    """
 
     pretrained = False
 
     def supports(self, task: Task, features: Sequence[str]) -> str:
-        """Return an empty string where there is text or a row."""
-        return "" if {"text", "row"} & set(features) else "it needs text, or numbers and categories"
+        """Return an empty string where there is something to learn from."""
+        usable = {"text", "row"} & set(features) or any(name.endswith(HANDCRAFTED) for name in features)
+        return "" if usable else "it needs text, pictures, recordings, or numbers and categories"
 
     def fit(self, job: Job) -> Fitted:
         """Fit what the features allow."""
-        if "row" not in job.features:
-            return fit_text(job)
-        if "text" not in job.features:
-            return fit_rows(job)
-        return blended(job, fit_rows(job), fit_text(job), "rows", "text")
+        parts: list[tuple[str, Fitted]] = []
+        if "row" in job.features:
+            parts.append(("rows", fit_rows(job)))
+        if "text" in job.features:
+            parts.append(("text", fit_text(job)))
+        for name in sorted(job.features):
+            if name.endswith(HANDCRAFTED):
+                what = name.removesuffix(HANDCRAFTED)
+                parts.append((what, choose(job, View((name,), scaled=True))))
+        (called, fitted), *others = parts
+        for name, other in others:
+            fitted = blended(job, fitted, other, called, name)
+            called = f"{called} + {name}"
+        return fitted
 
 
 def blended(job: Job, first: Fitted, second: Fitted, first_name: str, second_name: str) -> Fitted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, final
 
 import numpy as np
@@ -51,10 +52,8 @@ class Text(Modality):
 
     def bind(self, network: Network) -> Text:
         """Return this modality with the network's tokenizer, cutting at its `max_length` tokens."""
-        tokenizer = Tokenizer.from_file(str(network.folder / network.preprocessing["tokenizer"]))
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(network.preprocessing["max_length"])
-        return Text(self._columns, tokenizer)
+        file = network.folder / network.preprocessing["tokenizer"]
+        return Text(self._columns, _opened(str(file), file.stat().st_mtime_ns, network.preprocessing["max_length"]))
 
     def schema(self) -> dict[str, dict[str, Any]]:
         """Return a nullable string for each column."""
@@ -84,6 +83,19 @@ class Text(Modality):
         lengths = np.array([len(each) for each in ids], dtype=np.int32)
         flat = np.fromiter((token for each in ids for token in each), dtype=np.int32, count=int(lengths.sum()))
         return {"ids": flat, "lengths": lengths}
+
+    def contents(self, arrays: Arrays) -> Sequence[str | bytes]:
+        """Return the texts."""
+        return list(arrays["text"])
+
+
+@lru_cache(maxsize=4)
+def _opened(file: str, _changed: int, longest: int) -> Tokenizer:
+    """Return a tokenizer that cuts; reading a large one takes a second, and it is asked for with every prediction."""
+    tokenizer = Tokenizer.from_file(file)
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(longest)
+    return tokenizer
 
 
 def _clean(cell: Any) -> str:

@@ -7,9 +7,10 @@ from typing import Any, final
 
 import numpy as np
 
-from headstart.core.arrays import Session
+from headstart.core.arrays import Arrays, Session
 from headstart.core.backbone import Network
 from headstart.core.pipeline import Pipeline
+from headstart.pipelines._classes import lines, ranked
 from headstart.pipelines._inputs import encoded, softmax
 
 
@@ -29,17 +30,29 @@ class Classify(Pipeline):
         """Return for each input `label`, `score`, and `top`: the classes in order of their probability."""
         records = []
         for arrays in encoded(network, inputs):
-            given = session.run(arrays)
-            shares = given["probabilities"] if "probabilities" in given else softmax(given["logits"])
-            for row in shares:
-                best = np.argsort(-row, kind="stable")[: int(options["top"])]
-                top = [{"label": label(network, int(each)), "score": round(float(row[each]), 6)} for each in best]
-                records.append({**top[0], "top": top})
+            shares = probabilities(network, session.run(arrays))
+            names = [label(network, number) for number in range(shares.shape[1])]
+            records += [ranked(names, row, options["top"]) for row in shares]
         return records
 
     def show(self, record: Mapping[str, Any]) -> str:
         """Return a line for each class."""
-        return "\n".join(f"{each['score']:8.2%}  {each['label']}" for each in record["top"])
+        return lines(record)
+
+
+def probabilities(network: Network, given: Arrays) -> np.ndarray:
+    """Return a session's answer as probabilities (n, classes).
+
+    Several labels at once, and a single one, are judged each on its own; a regression's value stays as it is.
+    """
+    if "probabilities" in given:
+        return given["probabilities"]
+    logits, kind = given["logits"], network.config.get("problem_type")
+    if kind == "regression":
+        return logits
+    if kind == "multi_label_classification" or logits.shape[1] == 1:
+        return 1 / (1 + np.exp(-logits))
+    return softmax(logits)
 
 
 def label(network: Network, number: int) -> str:

@@ -1,16 +1,18 @@
-"""A folder of text files."""
+"""A folder of texts, pictures or recordings."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, final
 
+from headstart.core.blob import Blob
 from headstart.core.errors import DataError, UsageError, listed
 from headstart.core.source import ReadOptions, Source, Table, TableWriter
 from headstart.sources._files import reading, shown
+from headstart.sources._media import KINDS, kind_of_files, tables
 from headstart.sources._text import TextFile
 
 SUFFIXES = (".txt", ".text")
@@ -20,13 +22,13 @@ LONGEST = 10 << 20
 
 @final
 class Folder(Source):
-    """A folder of .txt files, one row each, in the order of their names.
+    """A folder of texts (.txt), pictures or recordings, one row each, in the order of their names.
 
-    Columns: `text`; `file`, the path within the folder; and, where files lie in sub-folders, `label`, the
-    name of the folder that a file lies in. Hidden files are left out.
+    Columns: `text`, `image` or `audio`; `file`, the path within the folder; and, where files lie in sub-folders,
+    `label`, the name of the folder that a file lies in. Hidden files are left out.
     """
 
-    reads = "a folder of .txt files"
+    reads = "a folder of .txt files, pictures or recordings"
 
     def claims(self, reference: Any) -> bool:
         """Return whether `reference` is a folder."""
@@ -36,14 +38,21 @@ class Folder(Source):
         """Yield one row for each file.
 
         Raises:
-            DataError: there are no text files, or one of them is not text.
+            DataError: there are no such files, or one of them is not text.
         """
         root = Path(reference).expanduser()
-        files = _files(root)
+        every = _files(root)
+        kind = kind_of_files([PurePosixPath(file) for file in every])
+        if kind:
+            blobs = [(PurePosixPath(file), Blob.of_file(root / file, file.as_posix())) for file in every]
+            yield from tables(blobs, kind, rows)
+            return
+        files = [file for file in every if file.name.lower().endswith(SUFFIXES)]
         if not files:
             raise DataError(
-                f"The folder {shown(reference)} holds no text files.",
-                allowed=f"Files that end in {listed(SUFFIXES)} are read, in sub-folders too.",
+                f"The folder {shown(reference)} holds no texts, pictures or recordings.",
+                allowed=f"Files that end in {listed([*SUFFIXES, *KINDS['image'][:3], *KINDS['audio'][:3]])} and such "
+                "are read, in sub-folders too.",
                 hint=_instead(root),
             )
         labelled = any(len(file.parts) > 1 for file in files)
@@ -65,13 +74,13 @@ class Folder(Source):
 
 
 def _files(root: Path) -> list[Path]:
-    """Return the text files below a folder, relative to it and sorted."""
+    """Return the files below a folder, relative to it and sorted."""
     found = []
     with reading(root):
         for folder, folders, names in os.walk(root, onerror=_raise):
             folders[:] = [name for name in folders if not name.startswith(".")]
             here = Path(folder).relative_to(root)
-            found += [here / n for n in names if n.lower().endswith(SUFFIXES) and not n.startswith(".")]
+            found += [here / name for name in names if not name.startswith(".")]
     return sorted(found)
 
 

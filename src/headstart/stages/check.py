@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from headstart import modalities
 from headstart.core.dataset import Dataset, as_text, is_blank
 from headstart.core.errors import DataError, listed
 from headstart.stages import twins
@@ -18,6 +19,10 @@ FEW = 10
 """Rows of a class below which it is called small."""
 SAMPLE = 4000
 """Rows whose language is guessed."""
+TWIN = {
+    "text": "a near twin (a copy, a rewording or a translation)",
+    "image": "a near twin (the same picture, or nearly)",
+}
 LEAK = 0.99
 """Share of rows that one column must explain, or labels that stand in the text, to be called a leak."""
 
@@ -39,8 +44,11 @@ class Checked:
     twins: dict[str, int]
 
 
-def check(dataset: Dataset) -> Checked:
+def check(dataset: Dataset, group: str = "") -> Checked:
     """Check a data set with inputs and targets.
+
+    Args:
+        group: a column whose equal values keep rows together, as twins are.
 
     Raises:
         DataError: nothing can be trained on it.
@@ -54,7 +62,7 @@ def check(dataset: Dataset) -> Checked:
         )
     texts = joined(dataset)
     # Rows of numbers and categories are alike by nature; only equal ones are twins.
-    groups = twins.groups(joined(dataset, "text")) if "text" in dataset.inputs else twins.same(texts)
+    groups = _twins(dataset, texts)
     sizes = np.bincount(groups)
     counted = {"rows": int((sizes[groups] > 1).sum()), "groups": int((sizes > 1).sum())}
     for target in dataset.targets:
@@ -62,14 +70,40 @@ def check(dataset: Dataset) -> Checked:
         warnings += _conflicts(texts, dataset.column(target), target)
         warnings += _leaks(dataset, target)
     if counted["rows"] > 0.02 * len(dataset):
-        kind = "a near twin (a copy, a rewording or a translation)" if "text" in dataset.inputs else "an equal twin"
+        kind = next((words for name, words in TWIN.items() if name in dataset.inputs), "an equal twin")
         warnings.append(
             f"{counted['rows']:,} of {len(dataset):,} rows have {kind}; twins are kept on one side of every split, "
             "because a model that has seen a row's twin only has to remember it."
         )
     if "text" in dataset.inputs:
         warnings += _language_warnings(joined(dataset, "text"))
+    if group:
+        groups = _grouped(dataset, group, groups, warnings)
     return Checked(dataset, groups, warnings, counted)
+
+
+def _twins(dataset: Dataset, texts: Sequence[str]) -> np.ndarray:
+    """Return a group number for each row, (n,): texts that are nearly equal, or pictures, or equal rows of values."""
+    parts = [twins.groups(joined(dataset, "text"))] if "text" in dataset.inputs else []
+    for name, columns in dataset.inputs.items():
+        found = modalities.registry.get(name).fit(dataset.table, columns, dataset.kinds).signatures(dataset.table)
+        if found is not None:
+            parts.append(twins.near(found))
+    return twins.merged(parts) if parts else twins.same(texts)
+
+
+def _grouped(dataset: Dataset, group: str, groups: np.ndarray, warnings: list[str]) -> np.ndarray:
+    cells = [as_text(cell).strip() for cell in dataset.column(group)]
+    # A blank says nothing: such a row is a group of its own.
+    named = [cell or f"\x00{row}" for row, cell in enumerate(cells)]
+    different = len(set(named))
+    if different < 3:
+        raise DataError(
+            f"The column '{group}' has {different} different values; rows cannot be held out by it.",
+            allowed="At least 3 groups are needed, and 10 or more tell something.",
+        )
+    warnings.append(f"Rows are held out by '{group}': {different:,} groups, none on both sides of a split.")
+    return twins.merged([groups, twins.same(named)])
 
 
 def joined(dataset: Dataset, modality: str = "") -> list[str]:
@@ -93,11 +127,29 @@ def usable(dataset: Dataset, warnings: list[str]) -> Dataset:
     if (blank_target & ~blank_input).any():
         count = int((blank_target & ~blank_input).sum())
         warnings.append(f"{count:,} rows have no label for any target and are left out.")
-    keep = np.flatnonzero(~blank_input & ~blank_target)
+    broken = _unreadable(dataset, warnings)
+    keep = np.flatnonzero(~blank_input & ~blank_target & ~broken)
     for name in dataset.targets:
         if not any(not is_blank(dataset.table[name][row]) for row in keep):
             raise DataError(f"The target '{name}' is empty in every row.", hint="Name another column with --target.")
     return dataset if len(keep) == len(dataset) else dataset.rows(keep)
+
+
+def _unreadable(dataset: Dataset, warnings: list[str]) -> np.ndarray:
+    """Return a mask (n,) of rows whose picture or recording cannot be read, each named."""
+    broken = np.zeros(len(dataset), bool)
+    for name, columns in dataset.inputs.items():
+        modality = modalities.registry.get(name)
+        if not modality.files:
+            continue
+        found = modality.fit(dataset.table, columns, dataset.kinds).unreadable(dataset.table)
+        broken[list(found)] = True
+        empty = [row for row, cell in enumerate(dataset.column(columns[0])) if is_blank(cell)]
+        broken[empty] = True
+        if found:
+            shown = " ".join(list(found.values())[:5]) + (f" And {len(found) - 5} more." if len(found) > 5 else "")
+            warnings.append(f"{len(found):,} rows are left out because their {name} cannot be read: {shown}")
+    return broken
 
 
 def _target_warnings(dataset: Dataset, target: str) -> list[str]:

@@ -11,14 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.core.arrays import Session
+from headstart import modalities
+from headstart.core.arrays import Arrays, Session, row_count, take
 from headstart.core.files import atomic_file, cache_folder
 from headstart.core.modality import Modality
 from headstart.core.progress import Progress
+from headstart.runtime import embedded
 
 CHUNK = 2048
-"""Rows embedded, and then saved, at a time: what an interrupted run loses at most is the last 16 of them."""
+"""Rows embedded at a time."""
 SAVE_EVERY = 16
+"""Chunks after which vectors are saved: what an interrupted run loses at most."""
+KINDS = {"text": "texts", "image": "pictures", "audio": "recordings"}
 LARGEST = 2_000_000_000
 """Bytes of vectors kept for all models together; the least recently used go first."""
 
@@ -39,21 +43,22 @@ class Cache:
         name = hashlib.blake2b(repr(identity).encode(), digest_size=12).hexdigest()
         return Cache(cache_folder() / "embeddings" / name)
 
-    def find(self, keys: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return vectors (n, width) float32 and a mask (n,) of those found."""
-        vectors, found = np.zeros((len(keys), width), np.float32), np.zeros(len(keys), bool)
+    def find(self, keys: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
+        """Return vectors (n, width) float32, None where none is known, and a mask (n,) of those found."""
+        vectors: np.ndarray | None = None
+        found = np.zeros(len(keys), bool)
         for shard in sorted(self.folder.glob("*.npy")) if self.folder.is_dir() else []:
             try:
                 table = np.load(shard, mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError):
+                width = table.dtype["vector"].shape[0]
+            except (OSError, ValueError, KeyError):
                 shard.unlink(missing_ok=True)  # A shard cut short by a crash of the machine is made again.
-                continue
-            if table.dtype != _row_type(width):
                 continue
             place = {key: row for row, key in enumerate(table["key"].tolist())}
             hits = np.array([place.get(key, -1) for key in keys.tolist()])
             fresh = (hits >= 0) & ~found
             if fresh.any():
+                vectors = np.zeros((len(keys), width), np.float32) if vectors is None else vectors
                 vectors[fresh] = table["vector"][hits[fresh]]
                 found |= fresh
                 os.utime(shard)
@@ -84,33 +89,38 @@ def _evict() -> None:
         shard.unlink(missing_ok=True)
 
 
-def content_keys(texts: Sequence[str]) -> np.ndarray:
-    """Return a 16-byte content hash of each text, (n,)."""
+def content_keys(contents: Sequence[str | bytes]) -> np.ndarray:
+    """Return a 16-byte content hash of each text or file, (n,)."""
     # A trailing zero byte would be dropped by numpy's bytes type, so hex digits of 8 bytes are the key.
-    return np.array([hashlib.blake2b(t.encode("utf-8"), digest_size=8).hexdigest() for t in texts], dtype="S16")
+    each = (content.encode("utf-8") if isinstance(content, str) else content for content in contents)
+    return np.array([hashlib.blake2b(some, digest_size=8).hexdigest() for some in each], dtype="S16")
 
 
-def embed(
-    modality: Modality, session: Session, texts: np.ndarray, width: int, cache: Cache, progress: Progress
-) -> np.ndarray:
-    """Return vectors (n, width) of texts (n,), running the network only for contents that are not in the cache."""
-    keys, first, inverse = np.unique(content_keys(list(texts)), return_index=True, return_inverse=True)
-    vectors, found = cache.find(keys, width)
+def embed(modality: Modality, session: Session, arrays: Arrays, cache: Cache, progress: Progress) -> np.ndarray:
+    """Return vectors (n, width) of what `modality.prepare` gave, running the network only for unknown contents."""
+    rows = row_count(arrays)
+    contents = modality.contents(arrays)
+    sizes = np.array([len(each) for each in contents])
+    keys, first, inverse = np.unique(content_keys(contents), return_index=True, return_inverse=True)
+    del contents
+    vectors, found = cache.find(keys)
     missing = np.flatnonzero(~found)
-    if len(missing):
-        # Sorting by length keeps the packed rows tight in each chunk.
-        missing = missing[np.argsort([len(texts[first[each]]) for each in missing], kind="stable")]
-        with progress.bar("embedding", len(missing)) as bar:
-            unsaved: list[np.ndarray] = []
-            for start in range(0, len(missing), CHUNK):
-                some = missing[start : start + CHUNK]
-                arrays = modality.encode({"text": texts[first[some]]})
-                vectors[some] = session.run(arrays)["embedding"]
-                unsaved.append(some)
-                bar.advance(len(some))
-                if len(unsaved) == SAVE_EVERY or start + CHUNK >= len(missing):
-                    rows = np.concatenate(unsaved)
-                    cache.add(keys[rows], vectors[rows])
-                    unsaved = []
-    progress.say(f"embedded {len(missing):,} texts; {len(texts) - len(missing):,} of {len(texts):,} were known already")
-    return vectors[inverse]
+    # Sorting by length keeps the packed rows tight in each chunk.
+    missing = missing[np.argsort(sizes[first[missing]], kind="stable")]
+    chunk = min(CHUNK, 4 * modality.at_once)
+    with progress.bar("embedding", len(missing)) as bar:
+        unsaved: list[np.ndarray] = []
+        for start in range(0, len(missing), chunk):
+            some = missing[start : start + chunk]
+            made = embedded(modality, session, take(arrays, first[some]))
+            vectors = np.zeros((len(keys), made.shape[1]), np.float32) if vectors is None else vectors
+            vectors[some] = made
+            unsaved.append(some)
+            bar.advance(len(some))
+            if len(unsaved) == SAVE_EVERY or start + chunk >= len(missing):
+                added = np.concatenate(unsaved)
+                cache.add(keys[added], vectors[added])
+                unsaved = []
+    known, kind = rows - len(missing), KINDS.get(modalities.name_of(modality), "cells")
+    progress.say(f"embedded {len(missing):,} {kind}; {known:,} of {rows:,} were known already")
+    return vectors[inverse] if vectors is not None else np.zeros((0, 0), np.float32)

@@ -13,6 +13,7 @@ from headstart.core.errors import DataError, listed, nearest
 from headstart.core.files import atomic_folder
 from headstart.core.progress import Progress, Quiet
 from headstart.core.source import ReadOptions, Table
+from headstart.stages.files import folder_of, opened_files, renamed_file
 from headstart.stages.judge import judge
 from headstart.stages.model import Model, open_model
 from headstart.stages.read import describe, read_table
@@ -44,6 +45,8 @@ def evaluate(
     progress = progress or Quiet()
     model = model if isinstance(model, Model) else open_model(model, progress)
     table, notes = read_table(source, options)
+    files = model.runtime.file_columns
+    table = opened_files(renamed_file(table, files), files, folder_of(source))
     names = _targets(model, table, target)
     model.runtime.check_columns(table)
     rows = table_rows(table)
@@ -99,7 +102,7 @@ def _features(model: Model, table: Table, progress: Progress) -> dict[str, np.nd
     with progress.bar("answering", rows) as bar:
         for start in range(0, rows, CHUNK):
             chunk = take_rows(table, range(start, min(start + CHUNK, rows)))
-            parts.append(model.runtime.features(chunk))
+            parts.append(model.runtime.features(chunk, baseline=True))
             bar.advance(table_rows(chunk))
     if not parts:
         raise DataError("The table has no rows: there is nothing to judge on.")

@@ -23,8 +23,10 @@ from headstart.core.recipe import Recipe
 from headstart.core.source import ReadOptions
 from headstart.core.threads import core_count
 from headstart.runtime import Runtime
-from headstart.stages import judge, speed
+from headstart.stages import judge, networks, speed
 from headstart.stages.check import Checked, check, usable
+from headstart.stages.choose import settled
+from headstart.stages.files import folder_of, is_file, opened_files, renamed_file, with_files
 from headstart.stages.infer import infer
 from headstart.stages.learn import Learnt, learn
 from headstart.stages.model import Model
@@ -46,7 +48,9 @@ def fit(
     input: str | Sequence[str] = (),
     test: Any = None,
     task: Mapping[str, str] | None = None,
+    group: str = "",
     backbone: str = "auto",
+    weights: str = "",
     method: str = "auto",
     budget: float = 0.0,
     seed: int = 0,
@@ -66,7 +70,9 @@ def fit(
         input: columns to predict from; inferred where empty.
         test: another table to judge on; else `test_share` of the rows is held out, near twins together.
         task: for a target, the task's name instead of the inferred one.
-        backbone: `hub:name`, or `auto`.
+        group: a column whose rows never stand on both sides of a split (a speaker, a patient, a product).
+        backbone: `hub:name`, several separated by commas (one for texts, one for pictures), or `auto`.
+        weights: a local file whose weights are put into the named backbone.
         method: `probe`, `scratch`, or `auto`, which takes the better one on held-out training rows.
         budget: seconds; 0 means no limit.
         out: the bundle's place; `models/<table's name>` where None.
@@ -79,7 +85,9 @@ def fit(
         target=_names(target),
         input=_names(input),
         task=dict(task or {}),
+        group=group,
         backbone=backbone,
+        weights=str(weights),
         method=method,
         budget=budget,
         precision_target=precision_target,
@@ -98,9 +106,10 @@ def fit(
         for note in dataset.notes:
             progress.say(note)
     with timed(timings, "check"):
-        checked, test_rows = _check(dataset, test_set)
+        checked, test_rows = _check(dataset, test_set, recipe.group)
     with timed(timings, "embed"):
         rows = split(checked, recipe, test_rows)
+        recipe = settled(recipe, checked, rows, progress)
         prepared = prepare(checked.dataset, rows, checked.groups, recipe, progress)
     with timed(timings, "race"):
         learnt = {name: learn(prepared, name, recipe, started, progress) for name in prepared.tasks}
@@ -124,20 +133,25 @@ def _names(value: str | Sequence[str]) -> tuple[str, ...]:
 
 def _read(source: Any, test: Any, recipe: Recipe, options: ReadOptions) -> tuple[Dataset, Dataset | None]:
     table, notes = read_table(source, options)
-    dataset = infer(table, targets=recipe.target, inputs=recipe.input, origin=describe(source), notes=notes)
+    dataset = infer(
+        table, targets=recipe.target, inputs=recipe.input, group=recipe.group, origin=describe(source), notes=notes
+    )
+    dataset = with_files(dataset, source)
     if test is None:
         return dataset, None
     other, _ = read_table(test, options)
+    files = [name for modality, columns in dataset.inputs.items() if is_file(modality) for name in columns]
+    other = opened_files(renamed_file(other, files), files, folder_of(test))
     wanted = Dataset(other, dataset.inputs, dataset.targets, dataset.kinds, origin=describe(test))
     for name in [*wanted.input_columns, *wanted.targets]:
         wanted.column(name)
     return dataset, wanted
 
 
-def _check(dataset: Dataset, test_set: Dataset | None) -> tuple[Checked, int]:
+def _check(dataset: Dataset, test_set: Dataset | None, group: str) -> tuple[Checked, int]:
     """Return training and test rows checked together, training rows first, and how many test rows there are."""
     if test_set is None:
-        return check(dataset), 0
+        return check(dataset, group), 0
     warnings: list[str] = []
     train, tested = usable(dataset, warnings), usable(test_set, [])
     checked = check(joined_tables(train, tested))
@@ -183,7 +197,7 @@ def _report(
             "twins": checked.twins,
         },
         "method": ", ".join(used),
-        "backbone": prepared.opened.spec(False) if prepared.opened else None,
+        "backbone": networks.summary(prepared.opened),
         "rows": int(prepared.test.sum()),
         "verdict": " ".join(report["verdict"] for report in targets.values()),
         "targets": targets,
@@ -212,8 +226,7 @@ def _known(y: np.ndarray) -> np.ndarray:
 
 
 def _runtime(prepared: Prepared, learnt: Mapping[str, Learnt]) -> Runtime:
-    session = prepared.opened.session if prepared.opened else None
-    return Runtime(None, prepared.inputs, session, {name: each.target for name, each in learnt.items()})
+    return Runtime(None, prepared.inputs, prepared.sessions, {name: each.target for name, each in learnt.items()})
 
 
 def _write(
@@ -227,10 +240,11 @@ def _write(
 ) -> Model:
     with Bundle.create(place) as part:
         needed = any(methods.registry.get(each.method).pretrained and each.signal for each in learnt.values())
-        opened = prepared.opened if needed else None
+        opened = prepared.opened if needed else {}
         save(part, recipe, prepared.inputs, {name: each.target for name, each in learnt.items()}, opened, portable)
         write_report(part, report)
     progress.say(f"wrote {place}")
     bundle = Bundle.open(place)
-    runtime = Runtime(bundle, prepared.inputs, opened.session if opened else None, _runtime(prepared, learnt).targets)
+    sessions = {name: each.session for name, each in opened.items()}
+    runtime = Runtime(bundle, prepared.inputs, sessions, _runtime(prepared, learnt).targets)
     return Model(runtime, report)

@@ -11,6 +11,9 @@ from headstart.core.errors import DataError, UsageError, listed
 from headstart.core.source import Table
 from headstart.stages.kinds import is_number, is_text_name, kind_of, word_count, words_of_name
 
+RICH = ("text", "image", "audio")
+"""Kinds of columns that pretrained networks read."""
+KINDS = {"text": "text", "image": "picture", "audio": "recording"}
 UNUSABLE = {"id": "an identifier", "constant": "always the same", "empty": "empty"}
 TARGET_NAMES = (
     *("label", "labels", "target", "class", "category", "intent", "department", "queue", "sentiment", "topic"),
@@ -29,6 +32,7 @@ def infer(
     *,
     targets: Sequence[str],
     inputs: Sequence[str] = (),
+    group: str = "",
     origin: str = "",
     notes: Sequence[str] = (),
 ) -> Dataset:
@@ -38,6 +42,7 @@ def infer(
         table: all columns.
         targets: columns to predict; where empty, one is chosen.
         inputs: columns to predict from; where empty, they are chosen.
+        group: a column that says which rows belong together; it is no input.
         origin: where the table came from, for sentences.
         notes: what was found out while reading.
 
@@ -50,7 +55,7 @@ def infer(
         raise DataError(f"There are no rows in {where}.", allowed="At least a row below the header is needed.")
     plain = Dataset(table, origin=origin)
     targets, inputs = list(dict.fromkeys(targets)), list(dict.fromkeys(inputs))
-    for name in [*targets, *inputs]:
+    for name in [*targets, *inputs, *([group] if group else [])]:
         plain.column(name)
     both = [name for name in targets if name in inputs]
     if both:
@@ -61,15 +66,16 @@ def infer(
     told = list(notes)
     if not targets:
         targets = [_choose_target(table, kinds, inputs, told)]
-    chosen = _sort_inputs(table, kinds, inputs) if inputs else _choose_inputs(kinds, targets, where, told)
+    free = {name: kind for name, kind in kinds.items() if name != group}
+    chosen = _sort_inputs(table, kinds, inputs) if inputs else _choose_inputs(free, targets, where, told)
     used = {modality: columns for modality, columns in chosen.items() if columns}
     told.append("inputs: " + "; ".join(_told(modality, columns, kinds) for modality, columns in used.items()))
     return Dataset(table, used, targets, kinds, origin, told)
 
 
 def _told(modality: str, columns: Sequence[str], kinds: Mapping[str, str]) -> str:
-    if modality == "text":
-        return f"{listed(columns)} (text)"
+    if modality != "row":
+        return f"{listed(columns)} ({modality})"
     return _with_kinds({name: kinds[name] for name in columns})
 
 
@@ -114,10 +120,8 @@ def _sort_inputs(table: Table, kinds: dict[str, str], inputs: Sequence[str]) -> 
             kinds[name] = "number" if all(map(is_number, filled)) else "category"
         if kinds[name] == "category" and len(inputs) == 1 and _reads_as_text(name, [as_text(cell) for cell in filled]):
             kinds[name] = "text"
-    return {
-        "text": [name for name in inputs if kinds[name] == "text"],
-        "row": [name for name in inputs if kinds[name] != "text"],
-    }
+    sorted_by = {kind: [name for name in inputs if kinds[name] == kind] for kind in RICH}
+    return {**sorted_by, "row": [name for name in inputs if kinds[name] not in RICH]}
 
 
 def _reads_as_text(name: str, texts: Sequence[str]) -> bool:
@@ -144,17 +148,21 @@ def _choose_inputs(
             allowed=f"Columns: {_with_kinds(kinds)}.",
             hint="Pass --input COLUMN to use one of them all the same.",
         )
-    text = [name for name in left if kinds[name] == "text"]
-    beside = [name for name in left if name not in text]
+    rich = {kind: [name for name in left if kinds[name] == kind] for kind in RICH}
+    # One picture or recording tells a row apart from others; a second one is seldom wanted unasked.
+    rich |= {kind: rich[kind][:1] for kind in ("image", "audio")}
+    named = [name for names in rich.values() for name in names]
+    beside = [name for name in left if name not in named]
     if useless:
         told.append("not used: " + ", ".join(f"'{name}' ({UNUSABLE[kinds[name]]})" for name in useless))
     _tell(told, known_after, "written after the decision")
     _tell(told, derived, "part of the target")
-    if text and beside:
-        told.append(f"not used beside the text: {listed(beside)}; name all inputs with --input to use them too")
-    if not text:
+    if named and beside:
+        kinds_used = " and the ".join(KINDS[kind] for kind, names in rich.items() if names)
+        told.append(f"not used beside the {kinds_used}: {listed(beside)}; name all inputs with --input to use them too")
+    if not named:
         told.append("there is no free text among the columns: numbers, categories and dates are used")
-    return {"text": text} if text else {"row": beside}
+    return rich if named else {"row": beside}
 
 
 def _tell(told: list[str], names: Sequence[str], what: str) -> None:

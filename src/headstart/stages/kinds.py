@@ -1,13 +1,16 @@
-"""What kind of column it is: `text`, `category`, `number`, `date`, `id`, `constant` or `empty`."""
+"""What kind of column it is: `text`, `image`, `audio`, `category`, `number`, `date`, `id`, `constant` or `empty`."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
+from headstart.core.blob import Blob
 from headstart.core.dataset import as_text, is_blank
 
 SAMPLE = 20_000
@@ -38,6 +41,45 @@ TEXT_NAME = re.compile(
 ID_NAME = re.compile("ids?|uuid|guid")
 NUMBER_NAME = re.compile("code|idx|index|key|no|nr|num|number|ref|reference|row|rowid")
 UNNAMED = re.compile(r"column_1|unnamed.*|index|", re.IGNORECASE)
+
+
+SUFFIXES = {
+    "image": (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".jfif", ".ppm", ".pgm"),
+    "audio": (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aiff", ".aif", ".au", ".m4a"),
+}
+"""How files of each kind end."""
+MAGIC = {
+    "image": (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF....WEBP", b"II*\x00", b"MM\x00*"),
+    "audio": (b"RIFF....WAVE", b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"FORM....AIFF"),
+}
+"""How the content of such files begins; a dot stands for any byte."""
+
+
+def _is_file(cell: Any, kind: str, suffixes: tuple[str, ...]) -> bool:
+    """Return whether a cell is a file of a kind: its name or URL, its content, or what Python holds it as."""
+    if isinstance(cell, Blob):
+        cell = cell.name
+    if isinstance(cell, (str, os.PathLike)):
+        name = os.fspath(cell).strip()
+        if name.startswith("data:"):
+            return name.startswith(f"data:{kind}/")
+        # A sentence may end in a file's name; a file's name is one line without a gap of several words.
+        return name.partition("?")[0].lower().endswith(suffixes) and len(name) < 1024 and "\n" not in name
+    if isinstance(cell, dict):
+        cell = cell.get("bytes")
+    if isinstance(cell, bytes):
+        return any(_begins(cell, mark) for mark in MAGIC[kind])
+    module = type(cell).__module__.partition(".")[0]
+    return kind == "image" and (module == "PIL" or getattr(cell, "ndim", 0) == 3)
+
+
+def _begins(content: bytes, mark: bytes) -> bool:
+    return len(content) > len(mark) and all(
+        want in (b".", have)
+        for want, have in zip(
+            (mark[i : i + 1] for i in range(len(mark))), (content[i : i + 1] for i in range(len(mark))), strict=True
+        )
+    )
 
 
 def words_of_name(name: str) -> list[str]:
@@ -115,6 +157,9 @@ def kind_of(name: str, cells: Sequence[Any]) -> str:
         return "empty"
     if len(cells) > 1 and len(filled) == len(some) and _constant(cells):
         return "constant"
+    for kind, suffixes in SUFFIXES.items():
+        if _most(filled, partial(_is_file, kind=kind, suffixes=suffixes)):
+            return kind
     if any(isinstance(cell, (list, tuple, set)) for cell in filled):
         return "category"
     if _most(filled, is_number):

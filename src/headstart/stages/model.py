@@ -9,6 +9,7 @@ from typing import Any, final
 from headstart.core.bundle import Bundle
 from headstart.core.progress import Progress, Quiet
 from headstart.runtime import Runtime
+from headstart.stages.files import open_rows, opened_files
 from headstart.stages.networks import open_for
 
 
@@ -35,7 +36,7 @@ class Model:
         """Answer one row or many.
 
         Args:
-            rows: one text, one mapping of columns, a list of either, or a data frame.
+            rows: one text or file, one mapping of columns, a list of either, or a data frame.
 
         Returns:
             One record (a dict) for one row, else a list of records in the same order.
@@ -43,14 +44,15 @@ class Model:
         Raises:
             DataError: a column is missing or unknown.
         """
-        if isinstance(rows, (str, Mapping)):
-            return self.runtime.predict_rows([rows])[0]
+        runtime, files = self.runtime, self.runtime.file_columns
+        if isinstance(rows, (str, Path, Mapping)):
+            return runtime.predict_rows(open_rows([rows], runtime.main_column, files))[0]
         if isinstance(rows, Sequence):
-            return self.runtime.predict_rows(list(rows))
+            return runtime.predict_rows(open_rows(rows, runtime.main_column, files))
         from headstart.stages.read import read_table
 
         table, _ = read_table(rows)
-        answers = self.runtime.predict(table)
+        answers = runtime.predict(opened_files(table, files, Path()))
         return [dict(zip(answers, record, strict=True)) for record in zip(*answers.values(), strict=True)]
 
     def evaluate(self, source: Any) -> dict[str, Any]:
@@ -71,5 +73,6 @@ def open_model(path: Path | str, progress: Progress | None = None) -> Model:
     """
     bundle = Bundle.open(path)
     opened = open_for(bundle, progress or Quiet())
-    runtime = Runtime.open(bundle, opened.network, opened.session) if opened else Runtime.open(bundle)
+    networks = {name: each.network for name, each in opened.items()}
+    runtime = Runtime.open(bundle, networks, {name: each.session for name, each in opened.items()})
     return Model(runtime, bundle.json("report.json"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from headstart import formats, hubs
 from headstart.core.arrays import Session
 from headstart.core.backbone import Backbone, Network
 from headstart.core.bundle import Bundle
-from headstart.core.errors import BundleError, HubError, UsageError, listed
+from headstart.core.errors import BundleError, HubError, MissingExtra, UsageError, listed
 from headstart.core.progress import Progress
 from headstart.core.threads import core_count
 
@@ -22,13 +24,14 @@ SHORT = {"hf": "huggingface", "tfhub": "tensorflowhub", "kaggle": "tensorflowhub
 
 @dataclass(frozen=True)
 class Opened:
-    """A network running on this machine: what it is, with which engine, precision and threads."""
+    """A network running on this machine: what it is, with which engine, precision and threads, and in which view."""
 
     network: Network
     session: Session
     format: str
     precision: str
     threads: int
+    view: Mapping[str, Any] = field(default_factory=dict)
 
     def spec(self, portable: bool) -> dict[str, Any]:
         """Return what a bundle records of it, as plain JSON data."""
@@ -36,14 +39,33 @@ class Opened:
         return {
             "reference": backbone.reference,
             "checksum": backbone.checksum,
+            "modality": backbone.modality,
             "licence": backbone.licence,
             "width": backbone.width,
             "parameters": backbone.parameters,
             "size": backbone.size,
             "architecture": self.network.architecture,
+            "weights": backbone.weights,
             "format": self.format,
+            "view": dict(self.view),
             "portable": portable,
-        }
+        } | (frozen(self.network) if portable else {})
+
+
+def candidates(modality: str) -> list[str]:
+    """Return the backbones that `auto` tries for a modality: the default, then what is on this machine, small first."""
+    if modality in DEFAULT:
+        return [DEFAULT[modality]]
+    found = []
+    for name in hubs.registry.names():
+        try:
+            held = hubs.registry.get(name)().held()
+        except MissingExtra:
+            continue
+        found += [
+            each.backbone for each in held if each.backbone.modality == modality and "embed" in each.backbone.uses
+        ]
+    return [each.reference for each in sorted(found, key=lambda each: each.size)]
 
 
 def fetch(reference: str, checksum: str, progress: Progress, weights: str = "") -> Network:
@@ -84,11 +106,27 @@ def open_network(
     return start(replace(network, use=use), format_name)
 
 
+def viewed(network: Network, view: Mapping[str, Any]) -> Network:
+    """Return a network that looks at its inputs in another way than it was published with.
+
+    Args:
+        view: `whole` (the whole picture, stretched, in place of its centre), `layers` (how many depths of the network
+            its vector is made of).
+    """
+    preprocessing, pooling = dict(network.preprocessing), dict(network.pooling)
+    if view.get("whole") and preprocessing.get("crop"):
+        preprocessing |= {"size": list(preprocessing["crop"]), "crop": None}
+    if view.get("layers"):
+        pooling["layers"] = int(view["layers"])
+    return replace(network, preprocessing=preprocessing, pooling=pooling)
+
+
 def start(network: Network, format_name: str = "", threads: int = 0) -> Opened:
     """Open a network that is on disk."""
     reasons = []
-    for name in [format_name] if format_name else formats.registry.names():
-        engine = formats.registry.get(name)()
+    names = [format_name] if format_name else formats.registry.names()
+    engines = {name: formats.registry.get(name)() for name in names}
+    for name, engine in sorted(engines.items(), key=lambda each: each[1].rank):
         reason = engine.supports(network)
         if not reason:
             precision, cores = engine.precisions()[0], threads or core_count()
@@ -97,15 +135,36 @@ def start(network: Network, format_name: str = "", threads: int = 0) -> Opened:
     raise HubError(f"No engine can run '{network.backbone.reference}': {'; '.join(reasons)}.")
 
 
-def open_for(bundle: Bundle, progress: Progress) -> Opened | None:
-    """Open the network that a bundle was fitted with: the vendored one, else from its hub; None where it has none."""
-    if not (bundle.path / "backbone.json").is_file():
-        return None
-    spec = bundle.json("backbone.json")
-    if spec["portable"]:
-        return open_network(f"local:{(bundle.path / 'backbone').resolve()}", spec["checksum"], progress, spec["format"])
+def summary(opened: Mapping[str, Opened]) -> dict[str, Any] | None:
+    """Return what a report says of the networks: one alone as it is, several summed up; None where there is none."""
+    specs = [each.spec(False) for each in opened.values()]
+    if len(specs) < 2:
+        return specs[0] if specs else None
+    joined = {name: " + ".join(each[name] for each in specs) for name in ("reference", "modality", "format", "licence")}
+    return {
+        **joined,
+        "architecture": ", ".join(each["architecture"] for each in specs),
+        "checksum": ", ".join(each["checksum"] for each in specs),
+        **{name: sum(each[name] for each in specs) for name in ("width", "parameters", "size")},
+        "portable": False,
+        "each": specs,
+    }
+
+
+def open_for(bundle: Bundle, progress: Progress) -> dict[str, Opened]:
+    """Open the networks that a bundle was fitted with, by modality: the vendored ones, else from their hubs."""
+    if not (bundle.path / "backbones.json").is_file():
+        return {}
+    return {name: _open_one(bundle, name, spec, progress) for name, spec in bundle.json("backbones.json").items()}
+
+
+def _open_one(bundle: Bundle, modality: str, spec: dict[str, Any], progress: Progress) -> Opened:
     try:
-        return open_network(spec["reference"], spec["checksum"], progress, spec["format"])
+        if spec["portable"]:
+            network = thaw(bundle.path / "backbone" / modality, spec)
+        else:
+            network = fetch(spec["reference"], spec["checksum"], progress, spec["weights"])
+        return start(viewed(network, spec["view"]), spec["format"])
     except HubError as error:
         raise BundleError(
             f"The bundle '{bundle.path}' needs the backbone {spec['reference']}: {error.problem}",
@@ -114,10 +173,47 @@ def open_for(bundle: Bundle, progress: Progress) -> Opened | None:
         ) from error
 
 
+KEPT = (".json", ".safetensors", ".txt", ".model", ".onnx", ".xml", ".bin", ".pth", ".pt", ".th", ".h5", ".keras",
+        ".tflite", ".pb", ".index", ".data-00000-of-00001")  # fmt: skip
+"""Suffixes of the files that a network is made of."""
+
+
 def vendor(network: Network, folder: Path) -> None:
-    """Copy the network's files into a bundle."""
-    for file in sorted(network.folder.rglob("*")):
+    """Copy the network's files into a bundle: its whole folder, or its one file where it has no folder of its own."""
+    whole = (network.folder / "config.json").is_file() or network.weights.is_dir()
+    files = sorted(network.folder.rglob("*")) if whole else [network.weights]
+    for file in files:
         name = file.relative_to(network.folder)
-        if file.suffix in (".json", ".safetensors", ".txt") and not any(part.startswith(".") for part in name.parts):
+        if file.is_file() and file.suffix in KEPT and not any(part.startswith(".") for part in name.parts):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(file.read_bytes())
+            shutil.copyfile(file, folder / name)
+
+
+def frozen(network: Network) -> dict[str, Any]:
+    """Return what `thaw` needs besides the files, as plain JSON data."""
+    return {
+        "library": network.library,
+        "config": dict(network.config),
+        "preprocessing": dict(network.preprocessing),
+        "pooling": dict(network.pooling),
+        "uses": list(network.backbone.uses),
+        "file": network.weights.relative_to(network.folder).as_posix(),
+        "labels": list(network.labels),
+    }
+
+
+def thaw(folder: Path, spec: dict[str, Any]) -> Network:
+    """Return the network that a bundle carries in `folder`; the bundle's own hashes have been checked."""
+    parsed = Backbone.parse(spec["reference"])
+    known = {name: spec[name] for name in ("checksum", "licence", "width", "parameters", "size")}
+    return Network(
+        folder=folder.resolve(),
+        architecture=spec["architecture"],
+        config=spec["config"],
+        weights=folder.resolve() / spec["file"],
+        backbone=replace(parsed, **known, modality=spec["modality"], cached=True, uses=spec["uses"]),
+        preprocessing=spec["preprocessing"],
+        pooling=spec["pooling"],
+        library=spec["library"],
+        labels=spec["labels"],
+    )

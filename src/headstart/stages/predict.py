@@ -6,15 +6,19 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from headstart.core.blob import Blob
 from headstart.core.dataset import table_rows
 from headstart.core.errors import DataError, listed
 from headstart.core.progress import Progress, Quiet
 from headstart.core.source import ReadOptions, Table
+from headstart.stages.files import folder_of, opened_files, renamed_file
 from headstart.stages.model import Model, open_model
 from headstart.stages.read import open_table, table_writer
 
 CHUNK = 4096
 """Rows read, answered and written at a time."""
+FILES = 512
+"""The same where rows hold files."""
 
 
 def predict(
@@ -39,20 +43,23 @@ def predict(
     model = model if isinstance(model, Model) else open_model(model, progress)
     count = 0
     with table_writer(out) as writer, progress.bar("answering", 0) as bar:
-        for table in answered(model, open_table(source, options, CHUNK)):
+        rows = FILES if model.runtime.file_columns else CHUNK
+        for table in answered(model, open_table(source, options, rows), folder_of(source)):
             writer.write(table)
             count += table_rows(table)
             bar.advance(table_rows(table))
     return count
 
 
-def answered(model: Model, chunks: Iterable[Table]) -> Iterator[Table]:
-    """Yield each chunk with the answer columns added.
+def answered(model: Model, chunks: Iterable[Table], folder: Path = Path()) -> Iterator[Table]:
+    """Yield each chunk with the answer columns added; names of files count from `folder`.
 
     Raises:
         DataError: the table already has a column of an answer's name, other than the targets' own.
     """
-    for table, answers in model.runtime.predict_chunks(chunks):
+    files = model.runtime.file_columns
+    opened = (opened_files(renamed_file(chunk, files), files, folder) for chunk in chunks)
+    for table, answers in model.runtime.predict_chunks(opened):
         taken = [name for name in answers if name in table and name not in model.runtime.targets]
         if taken:
             raise DataError(
@@ -61,7 +68,12 @@ def answered(model: Model, chunks: Iterable[Table]) -> Iterator[Table]:
             )
         # A table that holds the true target keeps it beside the answer.
         truths = {f"{name}_given": table[name] for name in answers if name in table}
-        yield {name: cells for name, cells in table.items() if name not in answers} | truths | answers
+        kept = {name: cells for name, cells in table.items() if name not in answers}
+        yield (
+            {name: [str(c) if isinstance(c, Blob) else c for c in cells] for name, cells in kept.items()}
+            | truths
+            | answers
+        )
 
 
 def lines(stream: TextIO, rows: int) -> Iterator[list[str]]:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from headstart import modalities, tasks
-from headstart.core.dataset import Dataset, as_text, is_blank, table_rows, take_rows
+from headstart.core.arrays import Session, joined_vectors
+from headstart.core.dataset import Dataset, as_text, is_blank, take_rows
 from headstart.core.errors import DataError, UsageError, listed
 from headstart.core.modality import Modality
 from headstart.core.progress import Progress
@@ -18,8 +19,9 @@ from headstart.core.source import Table
 from headstart.core.split import hold_out, strata_of
 from headstart.core.task import Task
 from headstart.stages import networks
+from headstart.stages.backbones import open_backbones
 from headstart.stages.check import Checked, drop_single
-from headstart.stages.embeddings import Cache, embed
+from headstart.stages.views import best_view, vectors_of
 
 TRUNCATED = 0.05
 """Share of texts longer than the network reads from which the user is told."""
@@ -35,7 +37,7 @@ class Prepared:
         groups: (n,) near-duplicate groups.
         tasks: by target.
         inputs: the modalities.
-        opened: the network, or None.
+        opened: the network of each modality that has one.
         features: named arrays (n, …).
         warnings: sentences for the user.
     """
@@ -45,9 +47,14 @@ class Prepared:
     groups: np.ndarray
     tasks: Mapping[str, Task]
     inputs: Sequence[Modality]
-    opened: networks.Opened | None
+    opened: Mapping[str, networks.Opened]
     features: dict[str, np.ndarray]
     warnings: Sequence[str]
+
+    @property
+    def sessions(self) -> dict[str, Session]:
+        """The opened networks by modality."""
+        return {name: each.session for name, each in self.opened.items()}
 
     def rows(self, target: str, test: bool) -> np.ndarray:
         """Return the labelled rows of a target on one side of the split."""
@@ -125,65 +132,59 @@ def prepare(dataset: Dataset, test: np.ndarray, groups: np.ndarray, recipe: Reci
     inputs = [
         modalities.registry.get(name).fit(train, columns, dataset.kinds) for name, columns in dataset.inputs.items()
     ]
-    opened = _open(inputs, recipe, warnings, progress)
-    if opened:
-        inputs = [each.bind(opened.network) if each.pretrained else each for each in inputs]
+    opened = open_backbones(
+        [modalities.name_of(each) for each in inputs if each.pretrained], recipe, warnings, progress
+    )
+    inputs = [
+        each.bind(opened[name].network) if (name := modalities.name_of(each)) in opened else each for each in inputs
+    ]
+    if "image" in opened and (task := _told_apart(made)):
+        labelled = dataset.labelled(task.target)
+        at = next(number for number, each in enumerate(inputs) if modalities.name_of(each) == "image")
+        view = best_view(inputs[at], opened["image"], dataset, labelled[~test[labelled]], groups, task, progress)
+        opened, inputs[at] = {**opened, "image": view}, inputs[at].bind(view.network)
     features = compute(inputs, dataset.table, opened, warnings, progress)
     return Prepared(dataset, test, groups, made, inputs, opened, features, warnings)
 
 
-def _open(
-    inputs: Sequence[Modality], recipe: Recipe, warnings: list[str], progress: Progress
-) -> networks.Opened | None:
-    if not any(each.pretrained for each in inputs):
-        if recipe.backbone != "auto":
-            raise UsageError(
-                f"The backbone '{recipe.backbone}' reads text, and no input column holds free text.",
-                hint="Name a text column with --input, or leave --backbone out.",
-            )
-        warnings.append(
-            "No pretrained model was used: the inputs are numbers, categories and dates, whose meaning differs from "
-            "table to table, so that no public model has learnt anything about them. Gradient boosting is used instead."
-        )
-        return None
-    if recipe.method == "scratch":
-        return None
-    reference = networks.DEFAULT["text"] if recipe.backbone == "auto" else recipe.backbone
-    opened = networks.open_network(reference, "", progress)
-    progress.say(
-        f"backbone {opened.network.backbone.reference}, {opened.format} {opened.precision}, {opened.threads} threads"
-    )
-    return opened
+def _told_apart(made: Mapping[str, Task]) -> Task | None:
+    """Return the first task whose answers tell rows apart by a class or mark; numbers say less about a view."""
+    return next((task for task in made.values() if task.width > 1), None)
 
 
 def compute(
     inputs: Sequence[Modality],
     table: Table,
-    opened: networks.Opened | None,
+    opened: Mapping[str, networks.Opened],
     warnings: list[str],
     progress: Progress,
 ) -> dict[str, np.ndarray]:
     """Return the named arrays of all rows, taking vectors from the cache where they are known."""
     features: dict[str, np.ndarray] = {}
+    vectors = []
     for modality in inputs:
         arrays = modality.prepare(table)
-        features |= arrays
-        if opened is None or not modality.pretrained:
+        features |= arrays | modality.handcrafted(arrays)
+        running = opened.get(modalities.name_of(modality))
+        if running is None:
             continue
-        network = opened.network
-        cache = Cache.of(
-            network.backbone.checksum, opened.format, opened.precision, network.preprocessing, network.pooling
-        )
-        features["embedding"] = embed(modality, opened.session, arrays["text"], network.backbone.width, cache, progress)
-        limit = network.preprocessing["max_length"]
-        sample = arrays["text"][:: max(1, table_rows(table) // 1000)]
-        long = float((modality.encode({"text": sample})["lengths"] >= limit).mean())
-        if long > TRUNCATED:
-            warnings.append(
-                f"About {long:.0%} of the texts are longer than the {limit} tokens that the encoder reads; the rest of "
-                "them is seen only by the from-scratch part of the model."
-            )
+        vectors.append(vectors_of(modality, running, arrays, progress))
+        if "text" in arrays:
+            warnings += _cut(modality, arrays["text"], running.network.preprocessing["max_length"])
+    if vectors:
+        features["embedding"] = joined_vectors(vectors)
     return features
+
+
+def _cut(modality: Modality, texts: np.ndarray, limit: int) -> list[str]:
+    sample = texts[:: max(1, len(texts) // 1000)]
+    long = float((modality.encode({"text": sample})["lengths"] >= limit).mean())
+    if long <= TRUNCATED:
+        return []
+    return [
+        f"About {long:.0%} of the texts are longer than the {limit} tokens that the encoder reads; the rest of "
+        "them is seen only by the from-scratch part of the model."
+    ]
 
 
 def joined_tables(train: Dataset, test: Dataset | None) -> Dataset:

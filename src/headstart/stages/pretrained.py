@@ -32,12 +32,14 @@ class Pretrained:
 
     def __init__(self, task: str, pipeline: Pipeline, network: Network, session: Session) -> None:
         self.task, self.pipeline, self.network, self.session = task, pipeline, network, session
+        self._detectors: dict[str, Session] = {}
 
     def predict(self, inputs: Any, **options: Any) -> Any:
         """Answer one input or many.
 
         Args:
-            inputs: a text, or the path, bytes or content of a picture or recording; or a list of them.
+            inputs: a text, a conversation (a list of messages), or the path, bytes or content of a picture or
+                recording; or a list of them.
             options: the task's own, such as `top=3`.
 
         Returns:
@@ -47,9 +49,9 @@ class Pretrained:
             DataError: an input cannot be read.
             UsageError: the task has no such option.
         """
-        many = isinstance(inputs, (list, tuple))
+        many = isinstance(inputs, (list, tuple)) and not _is_conversation(inputs)
         cells = [self.cell(each) for each in (inputs if many else [inputs])]
-        records = self.pipeline.run(self.network, self.session, cells, self.pipeline.settle(options))
+        records = self.pipeline.run(self.network, self.session, cells, self._settled(options))
         return records if many else records[0]
 
     def stream(self, given: Any, **options: Any) -> Iterator[str]:
@@ -58,8 +60,17 @@ class Pretrained:
         Raises:
             UsageError: the task's answer comes whole.
         """
+        return self.pipeline.stream(self.network, self.session, self.cell(given), self._settled(options))
+
+    def _settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all options; a voice detector that is named by its reference is opened, once."""
         settled = self.pipeline.settle(options)
-        return self.pipeline.stream(self.network, self.session, self.cell(given), settled)
+        if isinstance(settled.get("vad"), (str, os.PathLike)):
+            name = os.fspath(settled["vad"])
+            if name not in self._detectors:
+                self._detectors[name] = pretrained(name, task="speech").session
+            settled["vad"] = self._detectors[name]
+        return settled
 
     def cell(self, given: Any) -> Any:
         """Return an input as the pipeline reads it: a text as it is, else a path as a Blob.
@@ -122,6 +133,10 @@ def pretrained(
             allowed=f"It can: {listed(network.backbone.uses)}.",
         )
     return Pretrained(network.use, pipeline, network, opened.session)
+
+
+def _is_conversation(inputs: Sequence[Any]) -> bool:
+    return bool(inputs) and all(isinstance(each, Mapping) and "role" in each for each in inputs)
 
 
 def is_reference(text: str) -> bool:

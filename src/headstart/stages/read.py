@@ -20,7 +20,6 @@ INSTEAD = {
     ".xlsx": "Save it as 'CSV UTF-8' from the spreadsheet program.",
     ".xls": "Save it as 'CSV UTF-8' from the spreadsheet program.",
     ".txt": "Rename it to .csv if it is a table, or give the folder that it lies in.",
-    ".zip": "Unpack it first.",
 }
 
 

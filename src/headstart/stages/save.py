@@ -22,15 +22,14 @@ def save(
     recipe: Recipe,
     inputs: Sequence[Modality],
     targets: Mapping[str, Target],
-    opened: Opened | None,
+    opened: Mapping[str, Opened],
     portable: bool,
 ) -> None:
     """Write recipe, inputs, targets, heads and backbone; the caller writes the report and the manifest."""
     from safetensors.numpy import save as as_safetensors
 
     (folder / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
-    kinds = {modalities.registry.get(name): name for name in modalities.registry.names()}
-    _json(folder / "inputs.json", {kinds[type(each)]: each.spec() for each in inputs})
+    _json(folder / "inputs.json", {modalities.name_of(each): each.spec() for each in inputs})
     arrays: dict[str, np.ndarray] = {}
     specs: dict[str, Any] = {}
     for number, (name, target) in enumerate(targets.items()):
@@ -45,9 +44,9 @@ def save(
     # Written by Python, because safetensors' own writer hides why a write failed, such as a full disk.
     (folder / "heads.safetensors").write_bytes(as_safetensors(arrays))
     if opened:
-        _json(folder / "backbone.json", opened.spec(portable))
-        if portable:
-            vendor(opened.network, folder / "backbone")
+        _json(folder / "backbones.json", {name: each.spec(portable) for name, each in opened.items()})
+        for name, each in opened.items() if portable else ():
+            vendor(each.network, folder / "backbone" / name)
 
 
 def kind_of(head: Head) -> str:

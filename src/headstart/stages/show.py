@@ -16,7 +16,7 @@ def show(path: Path | str) -> dict[str, Any]:
     """
     bundle = Bundle.open(path)
     report = bundle.json("report.json")
-    backbone = bundle.json("backbone.json") if (bundle.path / "backbone.json").is_file() else None
+    backbones = bundle.json("backbones.json") if (bundle.path / "backbones.json").is_file() else {}
     return {
         "bundle": str(bundle.path),
         "format": bundle.manifest["format"],
@@ -24,7 +24,7 @@ def show(path: Path | str) -> dict[str, Any]:
         "created": bundle.manifest["created"],
         "bytes": bundle.size(),
         "heads_bytes": (bundle.path / "heads.safetensors").stat().st_size,
-        "backbone": backbone,
+        "backbones": backbones,
         "inputs": {name: _columns(spec) for name, spec in bundle.json("inputs.json").items()},
         "targets": {
             name: {"task": spec["task"]["name"], "labels": spec["task"].get("labels")}

@@ -38,9 +38,9 @@ def measure(runtime: Runtime, dataset: Dataset, prepared: Prepared, hourly_price
         "latency_ms": {"p50": 1000 * float(np.median(single)), "p95": 1000 * float(np.quantile(single, 0.95))},
         "throughput_rows_per_s": throughput,
         "threads": core_count(),
-        "precision": opened.precision if opened else "f32",
+        "precision": ", ".join(dict.fromkeys(each.precision for each in opened.values())) or "f32",
         "machine": f"{processor()}, {core_count()} cores",
-        "backbone_bytes": opened.network.backbone.size if opened else 0,
+        "backbone_bytes": sum(each.network.backbone.size for each in opened.values()),
         "hourly_price": hourly_price,
         "cost_per_1000": hourly_price / 3600 / throughput * 1000,
     }

@@ -21,6 +21,8 @@ TRANSLATED, SURELY, ENOUGH = 0.08, 0.12, 0.15
 nearest neighbour of TF-IDF cosine `SURELY`; then those from `TRANSLATED` on are taken for translations."""
 MOST_TRANSLATED = 20_000
 """Texts up to which translations are looked for; it takes the square of them."""
+BITS = 3
+"""Bits of 64 in which the signatures of two near-equal pictures may differ."""
 WIDEST = 400
 """Most rows of a bucket that are compared; larger ones come from boilerplate and would cost a square."""
 LETTERS = 4_000
@@ -32,6 +34,48 @@ CHUNK = 20_000_000
 def same(rows: Sequence[str]) -> np.ndarray:
     """Return a group number for each row, (n,); only equal rows share one."""
     return np.unique(np.array(rows, dtype=str), return_inverse=True)[1].astype(np.int64)
+
+
+def merged(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Return group numbers (n,) in which rows that share a group in any of the parts are together."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    if len(parts) == 1:
+        return parts[0]
+    rows = len(parts[0])
+    firsts = [np.unique(part, return_index=True, return_inverse=True)[1:] for part in parts]
+    right = np.concatenate([first[inverse] for first, inverse in firsts])
+    left = np.tile(np.arange(rows), len(parts))
+    graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(rows, rows))
+    return connected_components(graph, directed=False)[1].astype(np.int64)
+
+
+def near(signatures: np.ndarray) -> np.ndarray:
+    """Return group numbers (n,) of 64-bit signatures (n,): those that differ in `BITS` bits at most share one.
+
+    Two such signatures agree in at least one of four bands of 16 bits, so only rows of a common band are compared.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    unique, inverse = np.unique(signatures, return_inverse=True)
+    lefts, rights = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for band in range(4):
+        key = (unique >> np.uint64(16 * band)) & np.uint64(0xFFFF)
+        order = np.argsort(key, kind="stable")
+        ranked = key[order]
+        for distance in range(1, min(WIDEST, len(unique))):
+            alike = np.flatnonzero(ranked[distance:] == ranked[:-distance])
+            if not len(alike):
+                break
+            left, right = order[alike], order[alike + distance]
+            close = np.bitwise_count(unique[left] ^ unique[right]) <= BITS
+            lefts.append(left[close])
+            rights.append(right[close])
+    left, right = np.concatenate(lefts), np.concatenate(rights)
+    graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(len(unique), len(unique)))
+    return connected_components(graph, directed=False)[1][inverse].astype(np.int64)
 
 
 def groups(texts: Sequence[str]) -> np.ndarray:

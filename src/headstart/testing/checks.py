@@ -5,8 +5,11 @@ A third party's test is one line: `check_task(MyTask)`. Each check raises Assert
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+import os
+import socket
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,11 @@ import numpy as np
 
 from headstart.core.arrays import Arrays, take
 from headstart.core.backbone import Backbone, Hub, Network
+from headstart.core.blob import Blob
 from headstart.core.format import Format
 from headstart.core.head import Head
 from headstart.core.method import Budget, Job, Method
-from headstart.core.modality import Modality
+from headstart.core.modality import HANDCRAFTED, Modality
 from headstart.core.progress import Quiet
 from headstart.core.source import ReadOptions, Source, Table
 from headstart.core.task import Task
@@ -126,6 +130,11 @@ def check_modality(kind: type[Modality], table: Table, kinds: dict[str, str]) ->
             np.nan_to_num(values.astype(float)), np.nan_to_num(second[name].astype(float))
         )
     modality.prepare({name: [None] * 2 for name in table})
+    if kind.files:
+        crafted = modality.handcrafted(first)
+        assert all(name.endswith(HANDCRAFTED) and len(each) == rows for name, each in crafted.items())
+        assert all(np.isfinite(each).all() for each in crafted.values())
+        assert modality.unreadable({name: [Blob("broken", lambda: b"\x00not a file")] for name in table}).keys() == {0}
     assert set(modality.schema()) == set(modality.columns)
     through_json(modality.schema())
 
@@ -176,9 +185,35 @@ def check_format(kind: type[Format], network: Network, encoded: Arrays) -> None:
         assert np.allclose(alone[0], reference[row], atol=1e-4)
 
 
+@contextlib.contextmanager
+def _without_sockets() -> Iterator[None]:
+    """Be offline, and find out who opens a socket all the same."""
+    before, create = os.environ.get("HEADSTART_OFFLINE"), socket.socket.connect
+
+    def refuse(self: socket.socket, address: Any) -> None:
+        raise AssertionError(f"Offline, a socket was opened to {address!r}.")
+
+    os.environ["HEADSTART_OFFLINE"] = "1"
+    socket.socket.connect = refuse  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        socket.socket.connect = create  # type: ignore[method-assign]
+        os.environ.pop("HEADSTART_OFFLINE")
+        if before is not None:
+            os.environ["HEADSTART_OFFLINE"] = before
+
+
 def check_hub(kind: type[Hub]) -> None:
-    """Check one hub: what it lists can be named again."""
-    for backbone in kind().search(""):
+    """Check one hub: what it lists can be named again, and offline it opens no socket.
+
+    Raises:
+        MissingExtra: its package is not installed.
+    """
+    with _without_sockets():
+        found = kind().search("")
+        assert all(each.place.exists() and each.size >= 0 for each in kind().held())
+    for backbone in found:
         again = Backbone.parse(backbone.reference)
         assert (again.hub, again.name, again.revision) == (backbone.hub, backbone.name, backbone.revision)
         assert backbone.hub == kind.__module__.rpartition(".")[2]

@@ -167,6 +167,11 @@ class ToyHead(Head):
         self.width, self.delay, self.row_delay = width, delay, row_delay
         self.weights = np.random.default_rng(7).integers(-2, 3, (BUCKETS, width)).astype(np.float32)
 
+    @property
+    def reads(self) -> Sequence[str]:
+        """The words' buckets."""
+        return ("row",)
+
     def scores(self, arrays: Arrays) -> np.ndarray:
         """Return scores (n, width), after the delay."""
         seconds = self.delay + self.row_delay * len(arrays["row"])
@@ -197,5 +202,5 @@ def toy_runtime(columns: Sequence[str] = ("text",), *, delay: float = 0.0, row_d
     """
     task = ToyTask()
     return Runtime(
-        None, [ToyText(tuple(columns))], None, {task.target: Target(task, ToyHead(task.width, delay, row_delay))}
+        None, [ToyText(tuple(columns))], {}, {task.target: Target(task, ToyHead(task.width, delay, row_delay))}
     )

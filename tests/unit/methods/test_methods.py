@@ -10,7 +10,7 @@ import pytest
 from headstart.core.method import Budget, Job
 from headstart.core.progress import Quiet
 from headstart.methods._learn import merit, subsample
-from headstart.methods._probe_race import _fit_kernel, _fit_landmarks, _fit_logistic
+from headstart.methods._probe_race import View, _fit_kernel, _fit_landmarks, _fit_logistic
 from headstart.methods.probe import Probe
 from headstart.methods.scratch import Scratch
 from headstart.tasks.classify import Classify
@@ -38,9 +38,9 @@ def job(
 @pytest.mark.parametrize(
     "fit",
     [
-        lambda given: _fit_kernel(given, 2.0, 0.85, 0.1),
-        lambda given: _fit_landmarks(given, 2.0, 0.1),
-        lambda given: _fit_logistic(given, 0.03),
+        lambda given: _fit_kernel(given, View(), 2.0, 0.85, 0.1),
+        lambda given: _fit_landmarks(given, View(), 2.0, 0.1),
+        lambda given: _fit_logistic(given, View(), 0.03),
         lambda given: Probe().fit(given),
         lambda given: Scratch().fit(given),
     ],

@@ -121,9 +121,9 @@ def test_vectors_come_back_by_content(tmp_path):
     keys = content_keys(["a", "b", "c"])
     vectors = np.arange(6, dtype=np.float32).reshape(3, 2)
     cache.add(keys[:2], vectors[:2])
-    found, mask = cache.find(keys, 2)
+    found, mask = cache.find(keys)
     assert mask.tolist() == [True, True, False]
     assert np.array_equal(found[:2], vectors[:2])
     next(tmp_path.glob("*.npy")).write_bytes(b"cut short")
-    assert not cache.find(keys, 2)[1].any()
+    assert not cache.find(keys)[1].any()
     assert len(set(content_keys([str(each) for each in range(1000)]).tolist())) == 1000

@@ -1,0 +1,131 @@
+"""Build transformers' networks that read sound: Wav2Vec2 and its kin, and Whisper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from headstart.core.backbone import Network
+from headstart.core.errors import HubError, UsageError, listed
+from headstart.formats._transformers import load, quiet, torch, transformers
+
+CTC = ("data2vec-audio", "hubert", "mctct", "sew", "sew-d", "unispeech", "unispeech-sat", "wav2vec2", "wavlm")
+"""Architectures that read plain samples."""
+
+
+def unsupported(network: Network) -> str:
+    """Return an empty string, or why a network that reads sound cannot be built."""
+    known = (*CTC, "whisper")
+    kind = str(network.config.get("model_type", ""))
+    return "" if kind in known else f"its architecture is '{kind}', not one of {listed(known)}"
+
+
+def build(network: Network) -> Samples | Whisper:
+    """Build the network that the use asks for, with its weights.
+
+    Raises:
+        HubError: its architecture is unknown, or its weights cannot be read.
+    """
+    reason = unsupported(network)
+    if reason:
+        raise HubError(f"'{network.backbone.reference}' cannot be opened: {reason}.")
+    return Whisper(network) if network.config.get("model_type") == "whisper" else Samples(network)
+
+
+class Samples:
+    """A network of Wav2Vec2's family: `samples` (flat) and `lengths` (n,) in; what its use gives out.
+
+    Recordings of one length go through it together. Others do not: padding would change their answers, because many
+    of these networks were trained without a mask.
+    """
+
+    def __init__(self, network: Network) -> None:
+        kinds = {"transcribe": "AutoModelForCTC", "classify": "AutoModelForAudioClassification"}
+        self.use = network.use
+        kind = getattr(transformers, kinds.get(network.use, "AutoModel"))
+        # It covers what is hidden in training only.
+        self.module = load(network, kind, needless=("masked_spec_embed",))
+        self.least = 1
+        sizes = (network.config.get("conv_kernel", ()), network.config.get("conv_stride", ()))
+        for kernel, stride in reversed(list(zip(*sizes, strict=True))):
+            self.least = (self.least - 1) * stride + kernel
+
+    def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `embedding` (n, width), `logits` (n, classes), or `logits` (frames, tokens) and `frames` (n,)."""
+        clips = torch.split(arrays["samples"], arrays["lengths"].tolist())
+        padded = [torch.nn.functional.pad(clip, (0, max(0, self.least - len(clip)))) for clip in clips]
+        found: dict[int, Any] = {}
+        for length in {len(clip) for clip in padded}:
+            rows = [row for row, clip in enumerate(padded) if len(clip) == length]
+            output = self.module(torch.stack([padded[row] for row in rows]))
+            values = output.last_hidden_state.mean(dim=1) if self.use == "embed" else output.logits
+            found |= dict(zip(rows, values, strict=True))
+        ordered = [found[row] for row in range(len(padded))]
+        if self.use == "transcribe":
+            return {"logits": torch.cat(ordered), "frames": torch.tensor([len(each) for each in ordered])}
+        return {"embedding" if self.use == "embed" else "logits": torch.stack(ordered)}
+
+
+class Whisper:
+    """Whisper: `mel` (n, bands, frames) and `lengths` (n,), in samples, in; it embeds, classifies, and writes text."""
+
+    def __init__(self, network: Network) -> None:
+        kinds = {"transcribe": "WhisperForConditionalGeneration", "classify": "WhisperForAudioClassification"}
+        self.use = network.use
+        self.module = load(network, getattr(transformers, kinds.get(network.use, "WhisperModel")))
+        self.hop = 2 * int(network.preprocessing.get("hop_length", 160))
+
+    def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `embedding` (n, width), the mean over what was spoken, not over the filling; or `logits`."""
+        if self.use == "classify":
+            return {"logits": self.module(arrays["mel"]).logits}
+        hidden = self.module.get_encoder()(arrays["mel"]).last_hidden_state
+        frames = (arrays["lengths"] + self.hop - 1).div(self.hop, rounding_mode="floor").clamp(1, hidden.shape[1])
+        kept = torch.arange(hidden.shape[1], device=hidden.device) < frames[:, None]
+        return {"embedding": (hidden * kept[..., None]).sum(dim=1) / frames[:, None]}
+
+    def generate(self, arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield `tokens` (t,), `start` and `end` () in seconds, of each stretch of one window's text.
+
+        Args:
+            arrays: `mel` (1, bands, frames).
+            settings: `language` (a code, or None for: find out), `timestamps`, and `max_tokens` (None: the network's).
+
+        Raises:
+            UsageError: it does not know the language.
+        """
+        chosen = self._chosen(settings)
+        timed = getattr(self.module.generation_config, "no_timestamps_token_id", None) is not None
+        with quiet():
+            made = self.module.generate(
+                arrays["mel"],
+                return_timestamps=timed and bool(settings.get("timestamps")),
+                return_segments=True,
+                **chosen,
+            )
+        # What stands at and above the end of text is no text: tasks, languages, times.
+        end = self.module.generation_config.eos_token_id
+        highest = end[0] if isinstance(end, list) else end
+        for segment in made["segments"][0]:
+            tokens = segment["tokens"]
+            yield {
+                "tokens": tokens[tokens < highest],
+                "start": torch.as_tensor(float(segment["start"])),
+                "end": torch.as_tensor(float(segment["end"])),
+            }
+
+    def _chosen(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        config = self.module.generation_config
+        chosen: dict[str, Any] = {}
+        known = {name.strip("<|>"): name for name in getattr(config, "lang_to_id", None) or {}}
+        language = settings.get("language")
+        if language and str(language).lower() not in known:
+            raise UsageError(
+                f"This model does not know the language '{language}'.",
+                allowed=f"Languages: {listed(known, 100)}." if known else "It knows one language only.",
+            )
+        if known:
+            chosen = {"task": "transcribe", "language": str(language).lower() if language else None}
+        if settings.get("max_tokens"):
+            chosen["max_new_tokens"] = int(settings["max_tokens"])
+        return chosen

@@ -1,0 +1,101 @@
+"""Build transformers' networks that read pictures: classes, vectors, and boxes of DETR's family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from headstart.core.backbone import Network
+from headstart.formats._transformers import load, torch, transformers
+
+KINDS = {"classify": "AutoModelForImageClassification", "detect": "AutoModelForObjectDetection"}
+EACH_CLASS = ("conditional_detr", "d_fine", "dab-detr", "deformable_detr", "rt_detr", "rt_detr_v2")
+"""Detectors that judge each class of a box by itself; the others give one class to each box, or none."""
+AS_MANY = ("d_fine", "rt_detr", "rt_detr_v2")
+"""Those that give as many boxes as they look for; the others give `MOST_BOXES`."""
+MOST_BOXES = 100
+BACKBONE = ("num_batches_tracked",)
+
+
+def build(network: Network) -> Any:
+    """Return the network with its weights, ready for `network.use`.
+
+    Raises:
+        HubError: transformers cannot build it, or the weights do not fit.
+    """
+    module = load(network, getattr(transformers, KINDS.get(network.use, "AutoModel")), needless=("pooler.", *BACKBONE))
+    if network.use == "detect":
+        return Detector(module)
+    return Classifier(module) if network.use == "classify" else Encoder(module)
+
+
+class Classifier:
+    """`pixels` (n, 3, height, width) in, `logits` (n, classes) out."""
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+
+    def run(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the logits."""
+        return {"logits": self.module(pixel_values=given["pixels"]).logits}
+
+
+class Encoder:
+    """`pixels` (n, 3, height, width) in, `embedding` (n, width) out: what a classifier of its kind would read."""
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+        names = [name for name, _ in module.named_parameters()]
+        # A pooler with weights of its own was often not trained: checkpoints of classifiers have none.
+        self.pools = not any(name.startswith("pooler.") for name in names)
+        self.first = any(name.endswith("cls_token") for name in names)
+
+    def run(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the pooled map, or the class token, or the mean of the patches."""
+        if hasattr(self.module, "get_image_features"):
+            found = self.module.get_image_features(pixel_values=given["pixels"])
+            return {"embedding": found if isinstance(found, torch.Tensor) else found.pooler_output}
+        out = self.module(pixel_values=given["pixels"])
+        pooled = getattr(out, "pooler_output", None)
+        if self.pools and pooled is not None:
+            return {"embedding": pooled.flatten(1)}
+        hidden = out.last_hidden_state
+        if hidden.ndim == 4:
+            return {"embedding": hidden.mean((2, 3))}
+        return {"embedding": hidden[:, 0] if self.first else hidden.mean(1)}
+
+
+class Detector:
+    """`pixels` (n, 3, height, width) in; boxes in pixels of it, scores, classes and counts out, best first."""
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+        kind = module.config.model_type
+        self.each_class, self.as_many = kind in EACH_CLASS, kind in AS_MANY
+
+    def run(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return every box that the network proposes; most have a low score."""
+        out = self.module(pixel_values=given["pixels"])
+        scores, classes, boxes = self._chosen(out.logits, out.pred_boxes)
+        rows, columns = given["pixels"].shape[2:]
+        middle, half = boxes[..., :2], boxes[..., 2:] / 2
+        edges = torch.cat([middle - half, middle + half], -1)
+        edges = edges * torch.tensor([columns, rows, columns, rows], dtype=edges.dtype, device=edges.device)
+        order = scores.argsort(dim=1, descending=True, stable=True)
+        return {
+            "boxes": edges.gather(1, order[..., None].expand(-1, -1, 4)).flatten(0, 1),
+            "scores": scores.gather(1, order).flatten(),
+            "classes": classes.gather(1, order).flatten(),
+            "counts": torch.full((len(scores),), scores.shape[1]),
+        }
+
+    def _chosen(self, logits: Any, boxes: Any) -> tuple[Any, Any, Any]:
+        if not self.each_class:
+            # The last class stands for nothing.
+            scores, classes = logits.softmax(-1)[..., :-1].max(-1)
+            return scores, classes, boxes
+        shares = logits.sigmoid().flatten(1)
+        most = logits.shape[1] if self.as_many else MOST_BOXES
+        scores, places = shares.topk(min(most, shares.shape[1]), dim=1)
+        chosen = places // logits.shape[2]
+        return scores, places % logits.shape[2], boxes.gather(1, chosen[..., None].expand(-1, -1, 4))

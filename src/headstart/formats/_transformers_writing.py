@@ -1,0 +1,157 @@
+"""Networks of the transformers library that write text, token by token."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import queue
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from headstart.core.errors import DataError, ResourceError
+from headstart.formats._sampling import Sampler
+from headstart.formats._transformers import quiet, torch, transformers
+
+WAIT = 0.2
+"""Seconds between two looks at whether the reader has gone away."""
+
+
+class Writer:
+    """A decoder, or an encoder with a decoder, that continues the texts it is given.
+
+    transformers' own `generate` runs in a thread and hands over each step's tokens: the key-value cache, penalties and
+    the many kinds of networks are its work, the drawing of tokens is `Sampler`'s.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+        self.twofold = bool(getattr(module.config, "is_encoder_decoder", False))
+
+    def run(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return nothing: this network is opened to generate."""
+        return {}
+
+    def generate(self, given: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield `tokens` (n,) int64 for each step; -1 where a text has come to its end.
+
+        Args:
+            given: `ids` (flat) and `lengths` (n,) of the texts to continue.
+            settings: `max_tokens`; `temperature`, `top_k`, `top_p` and `seed` (see `Sampler`; None: the network's own);
+                `end`, more tokens that end a text.
+
+        Raises:
+            DataError: a text fills all that the network can read.
+        """
+        ids, mask = self._left_padded(given)
+        plan = self._plan(settings, ids.shape[1])
+        ends = {*_numbers(plan.eos_token_id), *(settings.get("end") or ())}
+        plan.eos_token_id, plan.pad_token_id = sorted(ends) or None, min(ends, default=0)
+        drawn = Drawn(settings, plan, len(ids), ends)
+        thread = threading.Thread(target=self._work, args=(ids, mask, plan, drawn), daemon=True)
+        thread.start()
+        try:
+            yield from drawn.steps()
+        finally:
+            drawn.gone.set()
+            thread.join()
+
+    def _work(self, ids: Any, mask: Any, plan: Any, drawn: Drawn) -> None:
+        try:
+            with quiet(), torch.inference_mode():
+                self.module.generate(
+                    ids,
+                    attention_mask=mask,
+                    generation_config=plan,
+                    logits_processor=[drawn.choose],
+                    stopping_criteria=[drawn.left],
+                    streamer=drawn,
+                )
+            drawn.hand(None)
+        except Exception as error:  # it is raised again where the tokens are read
+            drawn.hand(error)
+
+    def _left_padded(self, given: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Return the texts (n, tokens) with padding in front, so that all go on at the same place, and their mask."""
+        ids, lengths = given["ids"].long(), given["lengths"].long()
+        if int(lengths.min()) == 0:
+            raise DataError("There is no token to begin with.", hint="Give at least one word.")
+        width = int(lengths.max())
+        place = torch.arange(width, device=ids.device) - (width - lengths[:, None])
+        real = place >= 0
+        starts = (lengths.cumsum(0) - lengths)[:, None]
+        return torch.where(real, ids[torch.where(real, starts + place, 0)], 0), real.long()
+
+    def _plan(self, settings: Mapping[str, Any], width: int) -> Any:
+        """Return transformers' settings: the network's own, without drawing, for as many tokens as there is room."""
+        plan = copy.deepcopy(self.module.generation_config)
+        wanted, room = int(settings["max_tokens"]), self._room(width)
+        if room is not None and room <= 0:
+            raise DataError(f"The text has {width} tokens, which is all that this network can read.")
+        plan.max_new_tokens, plan.max_length = min(wanted, room) if room is not None else wanted, None
+        plan.num_beams, plan.num_return_sequences = 1, 1
+        return plan
+
+    def _room(self, width: int) -> int | None:
+        longest = getattr(self.module.config.get_text_config(), "max_position_embeddings", None)
+        return None if self.twofold or not longest else int(longest) - width
+
+
+class Drawn(transformers.generation.BaseStreamer):  # type: ignore[misc]
+    """The tokens as they are drawn: a queue between the thread that computes and the one that reads."""
+
+    def __init__(self, settings: Mapping[str, Any], plan: Any, texts: int, ends: set[int]) -> None:
+        own = {name: getattr(plan, name, None) for name in ("temperature", "top_k", "top_p")}
+        if not plan.do_sample:
+            own = {"temperature": 1.0 if settings.get("top_p") is not None else 0.0}
+        plan.do_sample, plan.temperature, plan.top_k, plan.top_p = False, None, None, None
+        self.sampler = Sampler({**own, **{k: v for k, v in settings.items() if v is not None}}, texts)
+        self.ends, self.over = ends, np.zeros(texts, bool)
+        self.queue: queue.Queue[Any] = queue.Queue(maxsize=16)
+        self.gone = threading.Event()
+        self.prompt = True
+
+    def choose(self, _ids: Any, scores: Any) -> Any:
+        """Leave only the drawn token of each text in the scores."""
+        tokens = torch.from_numpy(self.sampler.pick(scores.float().cpu().numpy())).to(scores.device)
+        return torch.full_like(scores, float("-inf")).scatter_(1, tokens[:, None], 0.0)
+
+    def left(self, ids: Any, _scores: Any) -> Any:
+        """Say that every text is to end once nobody reads any more."""
+        return torch.full((len(ids),), self.gone.is_set(), dtype=torch.bool, device=ids.device)
+
+    def put(self, value: Any) -> None:
+        """Take one step's tokens from transformers; the prompt comes first."""
+        if self.prompt:
+            self.prompt = False
+            return
+        tokens = value.reshape(-1).cpu().numpy().astype(np.int64)
+        self.over |= np.isin(tokens, list(self.ends))
+        self.hand({"tokens": torch.from_numpy(np.where(self.over, -1, tokens))})
+
+    def end(self) -> None:
+        """Do nothing: `_work` says when it is over, whatever the reason."""
+
+    def hand(self, step: Any) -> None:
+        """Hand one step over, unless the reader has gone away."""
+        while not self.gone.is_set():
+            with contextlib.suppress(queue.Full):
+                return self.queue.put(step, timeout=WAIT)
+        return None
+
+    def steps(self) -> Iterator[dict[str, Any]]:
+        """Yield the steps until there are no more."""
+        while (step := self.queue.get()) is not None:
+            if isinstance(step, torch.OutOfMemoryError):
+                raise ResourceError("There is not enough memory for so long a text.") from step
+            if isinstance(step, Exception):
+                raise step
+            yield step
+
+
+def _numbers(value: Any) -> list[int]:
+    if value is None:
+        return []
+    return [int(each) for each in (value if isinstance(value, (list, tuple)) else [value])]

@@ -1,0 +1,20 @@
+"""Classes in order of their probability, as records and as lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+def ranked(names: Sequence[str], shares: np.ndarray, top: int) -> dict[str, Any]:
+    """Return the best class's `label` and `score`, and `top`: the best ones in order."""
+    best = np.argsort(-shares, kind="stable")[: max(1, int(top))]
+    found = [{"label": names[each], "score": round(float(shares[each]), 6)} for each in best]
+    return {**found[0], "top": found}
+
+
+def lines(record: Mapping[str, Any]) -> str:
+    """Return a line for each class."""
+    return "\n".join(f"{each['score']:8.2%}  {each['label']}" for each in record["top"])

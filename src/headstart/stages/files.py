@@ -1,0 +1,78 @@
+"""Cells that name files: from what a table says to what can be opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from headstart import modalities
+from headstart.core.blob import Blob
+from headstart.core.dataset import Dataset, is_blank
+from headstart.core.source import Table
+
+
+def is_file(modality: str) -> bool:
+    """Return whether the cells of a modality are files."""
+    return modalities.registry.get(modality).files
+
+
+def folder_of(source: Any) -> Path:
+    """Return the folder that relative names in a table count from: the table's own, else the current one."""
+    if isinstance(source, (str, os.PathLike)) and os.path.exists(os.path.expanduser(source)):
+        path = Path(source).expanduser()
+        return path if path.is_dir() else path.parent
+    return Path()
+
+
+def with_files(dataset: Dataset, source: Any) -> Dataset:
+    """Return the data set with the names in its columns of pictures and recordings turned into Blobs."""
+    columns = [name for modality, names in dataset.inputs.items() if is_file(modality) for name in names]
+    return replace(dataset, table=opened_files(dataset.table, columns, folder_of(source))) if columns else dataset
+
+
+def opened_files(table: Table, columns: Sequence[str], folder: Path) -> Table:
+    """Return a table with the names in some columns turned into Blobs; they count from `folder`."""
+    found = {name: [as_blob(cell, folder) for cell in table[name]] for name in columns if name in table}
+    return {**table, **found} if found else table
+
+
+def as_blob(cell: Any, folder: Path = Path()) -> Any:
+    """Return a path or URL as a Blob that is read when it is needed, anything else as it is."""
+    if isinstance(cell, os.PathLike):
+        cell = os.fspath(cell)
+    if not isinstance(cell, str) or is_blank(cell) or cell.startswith("data:"):
+        return cell
+    if cell.startswith(("http://", "https://")):
+        return Blob(cell, lambda: _fetched(cell))
+    return Blob.of_file(folder / Path(cell).expanduser(), cell)
+
+
+def _fetched(url: str) -> bytes:
+    from headstart.core.download import fetch_bytes
+
+    return fetch_bytes(url)
+
+
+def renamed_file(table: Table, columns: Sequence[str]) -> Table:
+    """Return a table whose one column of Blobs is called what the model calls its own, where that one is missing."""
+    if len(columns) != 1 or columns[0] in table:
+        return table
+    blobs = [name for name, cells in table.items() if any(isinstance(cell, Blob) for cell in cells[:100])]
+    return (
+        {columns[0] if name == blobs[0] else name: cells for name, cells in table.items()} if len(blobs) == 1 else table
+    )
+
+
+def open_rows(rows: Sequence[Any], main: str, columns: Sequence[str]) -> list[Any]:
+    """Return rows as Python users give them, with the paths in columns of files turned into Blobs."""
+    if not columns:
+        return list(rows)
+    return [
+        {name: as_blob(cell) if name in columns else cell for name, cell in row.items()}
+        if isinstance(row, Mapping)
+        else ({main: as_blob(row)} if main in columns else row)
+        for row in rows
+    ]
