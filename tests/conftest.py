@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
+OWN = ("HEADSTART_", "XDG_", "HF_", "KAGGLE", "NGC_", "TORCH_HOME", "KERAS_HOME", "TRANSFORMERS_")
+"""How the names of a user's settings begin."""
 REAL_CONNECT = socket.socket.connect
 
 
@@ -19,11 +21,12 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
-            if name.startswith(("HEADSTART_", "XDG_")):
+            if name.startswith(OWN):
                 patch.delenv(name)
         patch.setenv("HOME", str(home))
         patch.setenv("HEADSTART_CACHE", str(home / "cache"))
         patch.setenv("PIP_NO_INDEX", "1")
+        patch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
         patch.setenv("COLUMNS", "100")
         yield
 

@@ -53,7 +53,7 @@ def fetch_bytes(url: str, most: int = LARGEST) -> bytes:
     parts = urlsplit(url)
     # Neither a password nor a signature of the address is shown.
     shown = f"'{parts.scheme}://{parts.hostname}{parts.path}'"
-    wanted = Wanted(url, shown, "ngc")
+    wanted = Wanted(url, shown, "download")
 
     def once() -> bytes:
         content = bytearray()

@@ -89,5 +89,5 @@ class Modality(ABC):
         return {}
 
     def signatures(self, table: Table) -> np.ndarray | None:
-        """Return one 64-bit number for each row, (n,) uint64, of which near twins differ in a few bits; or None."""
+        """Return a unit vector for each row, (n, d) float32, whose products are near 1 for near twins only; or None."""
         return None

@@ -17,6 +17,7 @@ from headstart.core.arrays import Arrays, Session
 from headstart.core.backbone import Network
 from headstart.core.errors import HubError
 from headstart.core.files import atomic_folder, cache_folder
+from headstart.core.registry import require
 from headstart.formats._openvino import ov
 
 LIBRARIES = ("timm", "torchvision")
@@ -68,8 +69,7 @@ def read(network: Network, core: ov.Core) -> Any:
 
 
 def _convert(network: Network, kept: Path, core: ov.Core) -> None:
-    import torch
-
+    torch = require("torch", "torch")
     built = importlib.import_module(f"headstart.formats._{network.library}").build(network)
     built.module.eval()
     height, width = side(network) or (0, 0)
@@ -92,15 +92,15 @@ def _convert(network: Network, kept: Path, core: ov.Core) -> None:
 
 
 def _traced(built: Any, output: str) -> Any:
-    import torch
+    torch = require("torch", "torch")
 
-    class Traced(torch.nn.Module):
+    class Traced(torch.nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.inner = built.module
 
-        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            found: Mapping[str, torch.Tensor] = built.run({"pixels": pixels})
+        def forward(self, pixels: Any) -> Any:
+            found: Mapping[str, Any] = built.run({"pixels": pixels})
             return found[output]
 
     return Traced().eval()

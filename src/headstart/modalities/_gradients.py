@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 
 CELL, BINS, COLOURS = 8, 9, 8
@@ -60,12 +58,13 @@ def _colours(x: np.ndarray) -> np.ndarray:
     return np.sqrt(np.stack(parts, axis=1)).astype(np.float32)
 
 
-def difference_hash(thumbnails: np.ndarray) -> np.ndarray:
-    """Return (n,) uint64 of small pictures: 64 signs of the slope of brightness from left to right."""
-    side = thumbnails.shape[1]
+def fingerprints(thumbnails: np.ndarray) -> np.ndarray:
+    """Return unit vectors (n, 256) of small pictures: brightness of a 16 x 16 copy about its mean.
+
+    The product of two of them is their normalised cross-correlation; brightness and contrast do not count.
+    """
+    rows, side = len(thumbnails), thumbnails.shape[1]
     grey = thumbnails.astype(np.float32).mean(axis=3)
-    down = grey.reshape(len(grey), 8, side // 8, side).mean(axis=2)
-    edges = np.linspace(0, side, 10).astype(int)
-    columns = np.stack([down[:, :, a:b].mean(axis=2) for a, b in pairwise(edges)], axis=2)
-    signs = (columns[:, :, 1:] > columns[:, :, :-1]).reshape(len(grey), 64)
-    return (signs.astype(np.uint64) << np.arange(64, dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
+    small = grey.reshape(rows, 16, side // 16, 16, side // 16).mean(axis=(2, 4)).reshape(rows, 256)
+    small -= small.mean(axis=1, keepdims=True)
+    return small / np.maximum(np.linalg.norm(small, axis=1, keepdims=True), 1e-6)

@@ -117,8 +117,8 @@ class Image(Modality):
         return {"image_handcrafted": _gradients.features(self._thumbnails(arrays["image"]))}
 
     def signatures(self, table: Table) -> np.ndarray:
-        """Return the 64 signs of horizontal brightness differences of a 9 x 8 copy of each picture (dHash)."""
-        return _gradients.difference_hash(self._thumbnails(self.prepare(table)["image"]))
+        """Return unit vectors (n, 256): each picture's brightness, 16 x 16, about its mean."""
+        return _gradients.fingerprints(self._thumbnails(self.prepare(table)["image"]))
 
     def _thumbnails(self, cells: np.ndarray) -> np.ndarray:
         size = (THUMBNAIL, THUMBNAIL)

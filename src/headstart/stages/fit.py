@@ -95,12 +95,18 @@ def fit(
         seed=seed,
         hourly_price=hourly_price,
     )
-    progress, started = progress or Quiet(), Budget(budget)
-    timings: dict[str, float] = {}
     if method != "auto":
         methods.registry.get(method)
     place = Path(out) if out else Path("models") / table_name(source)
     Bundle.check_place(place)
+    return _fit(source, test, recipe, options, place, portable, progress or Quiet())
+
+
+def _fit(
+    source: Any, test: Any, recipe: Recipe, options: ReadOptions, place: Path, portable: bool, progress: Progress
+) -> Model:
+    started = Budget(recipe.budget)
+    timings: dict[str, float] = {}
     with timed(timings, "read"):
         dataset, test_set = _read(source, test, recipe, options)
         for note in dataset.notes:
