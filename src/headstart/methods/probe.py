@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
+import numpy as np
+
 from headstart.core.method import Fitted, Job, Method
 from headstart.core.task import Task
 from headstart.methods._probe_race import choose
 from headstart.methods._rows import fit_rows
-from headstart.methods.scratch import blended
+from headstart.methods.scratch import blended, fit_handcrafted, handcrafted
 
 
 @final
@@ -18,7 +20,8 @@ class Probe(Method):
 
     For text: kernel ridge regression on the embedding's Gaussian kernel plus an n-gram kernel, held out in closed form,
     against logistic regression over a path of C blended with the from-scratch text model. With numbers and categories
-    beside the text: gradient-boosted trees and linear models of both, blended with the text's winner.
+    beside the text: gradient-boosted trees and linear models of both, blended with the text's winner. For pictures and
+    recordings: hand-crafted features are blended in where that gains more than a standard error.
     """
 
     pretrained = True
@@ -30,7 +33,18 @@ class Probe(Method):
     def fit(self, job: Job) -> Fitted:
         """Run the race."""
         dense = choose(job)
+        for name in handcrafted(job):
+            dense = self._with_handcrafted(job, dense, name)
         if "row" not in job.features:
             return dense
         rows = fit_rows(job, ("embedding",))
         return blended(job, rows, dense, "rows and embedding", "embedding")
+
+    def _with_handcrafted(self, job: Job, dense: Fitted, name: str) -> Fitted:
+        """Return the fit blended with that of hand-crafted features, where it gains more than a standard error.
+
+        Answers then cost working these features out too, so an equal blend is not worth having.
+        """
+        both = blended(job, dense, fit_handcrafted(job, name), "embedding", "hand-crafted features")
+        gain = job.task.correct(both.held_out, job.y) - job.task.correct(dense.held_out, job.y)
+        return both if gain.mean() > gain.std() / np.sqrt(len(gain)) else dense

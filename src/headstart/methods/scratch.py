@@ -38,15 +38,25 @@ class Scratch(Method):
             parts.append(("rows", fit_rows(job)))
         if "text" in job.features:
             parts.append(("text", fit_text(job)))
-        for name in sorted(job.features):
-            if name.endswith(HANDCRAFTED):
-                what = name.removesuffix(HANDCRAFTED)
-                parts.append((what, choose(job, View((name,), scaled=True))))
+        parts += [(name.removesuffix(HANDCRAFTED), fit_handcrafted(job, name)) for name in handcrafted(job)]
         (called, fitted), *others = parts
         for name, other in others:
             fitted = blended(job, fitted, other, called, name)
             called = f"{called} + {name}"
         return fitted
+
+
+def handcrafted(job: Job) -> list[str]:
+    """Return the names of the hand-crafted features among the job's."""
+    return sorted(name for name in job.features if name.endswith(HANDCRAFTED))
+
+
+def fit_handcrafted(job: Job, name: str) -> Fitted:
+    """Return the model of hand-crafted features, fitted once for all methods that share the job's memo."""
+    if name not in job.memo:
+        job.memo[name] = choose(job, View((name,), scaled=True))
+    fitted: Fitted = job.memo[name]
+    return fitted
 
 
 def blended(job: Job, first: Fitted, second: Fitted, first_name: str, second_name: str) -> Fitted:
