@@ -146,6 +146,12 @@ def _unreadable(dataset: Dataset, warnings: list[str]) -> np.ndarray:
         broken[list(found)] = True
         empty = [row for row, cell in enumerate(dataset.column(columns[0])) if is_blank(cell)]
         broken[empty] = True
+        if broken.all():
+            reason = next(iter(found.values()), "all cells are blank.")
+            raise DataError(
+                f"None of the {len(dataset):,} files in '{columns[0]}' can be read: {reason}",
+                hint="Relative names count from the table's own folder.",
+            )
         if found:
             shown = " ".join(list(found.values())[:5]) + (f" And {len(found) - 5} more." if len(found) > 5 else "")
             warnings.append(f"{len(found):,} rows are left out because their {name} cannot be read: {shown}")

@@ -13,6 +13,9 @@ from headstart.core.blob import Blob
 from headstart.core.dataset import Dataset, is_blank
 from headstart.core.source import Table
 
+SAMPLE = 20
+"""Files that are looked for to find out which folder they are in."""
+
 
 def is_file(modality: str) -> bool:
     """Return whether the cells of a modality are files."""
@@ -34,9 +37,24 @@ def with_files(dataset: Dataset, source: Any) -> Dataset:
 
 
 def opened_files(table: Table, columns: Sequence[str], folder: Path) -> Table:
-    """Return a table with the names in some columns turned into Blobs; they count from `folder`."""
-    found = {name: [as_blob(cell, folder) for cell in table[name]] for name in columns if name in table}
+    """Return a table with the names in some columns turned into Blobs; they count from `folder`.
+
+    Where none of the first files is there, but all are in one folder below it, they count from that one.
+    """
+    found = {}
+    for name in columns:
+        if name in table:
+            place = _place(table[name], folder)
+            found[name] = [as_blob(cell, place) for cell in table[name]]
     return {**table, **found} if found else table
+
+
+def _place(cells: Sequence[Any], folder: Path) -> Path:
+    some = [cell for cell in cells[:SAMPLE] if isinstance(cell, str) and not is_blank(cell) and ":" not in cell]
+    if not some or not folder.is_dir() or any((folder / cell).exists() for cell in some):
+        return folder
+    below = [each for each in sorted(folder.iterdir()) if each.is_dir()]
+    return next((each for each in below if all((each / cell).exists() for cell in some)), folder)
 
 
 def as_blob(cell: Any, folder: Path = Path()) -> Any:
