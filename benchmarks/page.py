@@ -100,13 +100,42 @@ def footprint(results: dict[str, Any]) -> list[str]:
     return lines(rows)
 
 
+def files(results: dict[str, Any]) -> list[str]:
+    rows = [["data: network", "accuracy", "macro-F1", "from scratch", "random split, from scratch", "seconds", "again"]]
+    for name, each in results.get("pictures", {}).items():
+        splits = f" (mean of {each['splits']} splits)" if each["splits"] > 1 else ""
+        costs = [f"{each[key]:.0f}" for key in ("seconds", "seconds_again")]
+        measured = [share(each[key]) for key in ("accuracy", "macro_f1", "scratch", "random_split")]
+        rows.append([name + splits, *measured, *costs])
+    page = lines(rows) if len(rows) > 1 else []
+    if "recordings" in results:
+        each = results["recordings"]
+        splits = ", ".join(share(split) for split in each["splits"])
+        told = f"{share(each['accuracy'])} ({splits}) by `{each['method']}` (MFCC)"
+        page += ["", f"* fsdd, one speaker held out at a time (`--group speaker`): {told}, {each['seconds']:.0f} s; no"]
+        page += ["  pretrained audio network is at hand."]
+    if "decoding" in results:
+        each = results["decoding"]
+        told = (
+            f"{each['seconds']} s, {each['photos_per_s']} a second, {share(each['network_share'])} of it in the network"
+        )
+        page += [f"* {each['photos']:,} photos through MobileNetV2 ({each['engine']}): {told}."]
+    return page
+
+
+def machines(results: dict[str, Any]) -> list[str]:
+    by: dict[str, list[str]] = {}
+    for section, machine in results.get("machines", {}).items():
+        by.setdefault(machine, []).append(section)
+    return [f"* {machine}: {', '.join(sections)}" for machine, sections in by.items()]
+
+
 def main() -> None:
     results = json.loads((DOCS / "benchmarks.json").read_text(encoding="utf-8"))
-    machine = results.get("embedding", {}).get("machine", "")
     page = [
         "# Benchmarks",
         "",
-        f"Measured by `make bench` ({machine}) and written by `benchmarks/page.py`; nothing here is typed by hand.",
+        "Measured by `make bench` and written by `benchmarks/page.py`; nothing here is typed by hand.",
         "Seconds are of the whole command with an empty cache: start, embedding, race, baseline, calibration, report.",
         "",
         "## Accuracy",
@@ -131,6 +160,16 @@ def main() -> None:
         "## Cold start and memory",
         "",
         *footprint(results),
+        "",
+        "## Pictures and recordings, with frozen features",
+        "",
+        *files(results),
+        "",
+        "## On which machine",
+        "",
+        "Speeds differ by several times between processors with and without bf16 arithmetic (AMX, AVX-512 with bf16).",
+        "",
+        *machines(results),
         "",
         "## GPU",
         "",

@@ -12,6 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from headstart.core.threads import core_count
+from headstart.stages.speed import processor
+
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER.parent / "docs" / "benchmarks.json"
 SECTIONS = {
@@ -23,7 +26,21 @@ SECTIONS = {
     "embedding": "embedding.py",
     "cold": "footprint.py cold",
     "million": "footprint.py million",
+    "pictures": "files.py pictures",
+    "recordings": "files.py recordings",
+    "decoding": "files.py decoding",
 }
+
+
+def machine() -> str:
+    """Return the processor, its cores, and the widest arithmetic it has: speeds hold for that kind of machine only."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split())
+    except OSError:
+        flags = set()
+    kinds = (("amx_bf16", "AMX"), ("avx512_bf16", "AVX-512 with bf16"), ("avx512f", "AVX-512"), ("avx2", "AVX2"))
+    widest = next((name for flag, name in kinds if flag in flags), "no AVX2")
+    return f"{processor()}, {core_count()} cores, {widest}"
 
 
 def main() -> None:
@@ -37,6 +54,7 @@ def main() -> None:
         if done.returncode:
             sys.exit(f"{name} failed with exit code {done.returncode}")
         results[name] = json.loads(done.stdout)
+        results.setdefault("machines", {})[name] = machine()
         print(json.dumps(results[name], indent=1), flush=True)
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     subprocess.run([sys.executable, str(FOLDER / "page.py")], check=True)

@@ -6,6 +6,11 @@ from abc import ABC, abstractmethod
 
 from headstart.core.arrays import Session
 from headstart.core.backbone import Network
+from headstart.core.errors import HubError
+
+
+class Unfit(HubError):
+    """This engine cannot run the network after all, as it found out while opening it; another one may."""
 
 
 class Format(ABC):
@@ -27,4 +32,9 @@ class Format(ABC):
 
     @abstractmethod
     def open(self, network: Network, precision: str, threads: int) -> Session:
-        """Open the network for running."""
+        """Open the network for running.
+
+        Raises:
+            HubError: it cannot be opened.
+            Unfit: the same, and the next engine is to be asked; its `problem` is a reason as `supports` gives it.
+        """

@@ -1,12 +1,18 @@
-"""Image networks of PyTorch's libraries in OpenVINO: converted once, compared with PyTorch, and kept as a graph."""
+"""Image networks of PyTorch's libraries in OpenVINO: traced once, compared with PyTorch, and kept as a graph.
+
+OpenVINO runs convolutions on a CPU several times as fast. A trace is of one picture size and can freeze what should
+depend on the input, so its numbers are compared with PyTorch's own before it is kept. What has been kept needs no
+PyTorch any more.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import importlib
 import importlib.util
+import io
+import json
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
@@ -15,84 +21,135 @@ import numpy as np
 from headstart.core import VERSION
 from headstart.core.arrays import Arrays, Session
 from headstart.core.backbone import Network
-from headstart.core.errors import HubError
+from headstart.core.download import locked
+from headstart.core.errors import ResourceError, UsageError
 from headstart.core.files import atomic_folder, cache_folder
+from headstart.core.format import Unfit
 from headstart.core.registry import require
 from headstart.formats._openvino import ov
+from headstart.formats.torch import Torch
 
-LIBRARIES = ("timm", "torchvision")
-"""Libraries whose image networks PyTorch can trace."""
-OUTPUTS = {"embed": "embedding", "classify": "logits"}
-TOLERANCE = 1e-4
-"""Largest accepted 1 - cosine to PyTorch's own output, in float32."""
+LIBRARIES = ("keras", "timm", "torchhub", "torchvision", "transformers")
+USES = ("classify", "embed")
+TOLERANCE = 1e-3
+"""Largest accepted distance to PyTorch's own output in float32, as a share of its length."""
+COUNTS = (2, 3, 1)
+"""How many pictures it is traced with, and then compared with."""
+GRAPH, REASON = "graph.xml", "unfit.txt"
+
+
+def concerns(network: Network) -> bool:
+    """Return whether it is an image network of one of PyTorch's libraries."""
+    return network.library in LIBRARIES and network.backbone.modality == "image"
 
 
 def unsupported(network: Network) -> str:
     """Return an empty string, or why the network is left to PyTorch."""
-    if network.use not in OUTPUTS or network.backbone.modality != "image":
+    if network.use not in USES:
         return f"it is to {network.use.replace('_', ' ')}"
-    if side(network) is None:
+    if _side(network) is None:
         return "its preprocessing sets no size"
-    if not _kept(network).is_dir() and importlib.util.find_spec(network.library) is None:
-        return f"the package '{network.library}' is not installed (pip install 'headstart[{network.library}]')"
-    if (_kept(network) / "unfit").is_file():
-        return "it gave other numbers than PyTorch when it was converted"
-    return ""
+    kept = _kept(network)
+    if (kept / GRAPH).is_file():
+        return ""
+    if (kept / REASON).is_file():
+        return (kept / REASON).read_text(encoding="utf-8")
+    if importlib.util.find_spec("torch") is None:
+        return f"the package 'torch' is not installed (pip install 'headstart[{network.library}]')"
+    reason = Torch().supports(network)
+    if not reason and require("torch", "torch").cuda.is_available():
+        return "there is a GPU, and PyTorch runs it there"
+    return reason
 
 
-def side(network: Network) -> tuple[int, int] | None:
+def _side(network: Network) -> tuple[int, int] | None:
     """Return height and width of what the network reads, where they are always the same."""
     size = network.preprocessing.get("crop") or network.preprocessing.get("size")
-    return (int(size[0]), int(size[1])) if isinstance(size, (list, tuple)) else None
+    return (int(size[0]), int(size[1])) if isinstance(size, (list, tuple)) and len(size) == 2 else None
 
 
 def _kept(network: Network) -> Path:
-    identity = (
-        *(VERSION, network.backbone.checksum, network.library, network.architecture, network.use, side(network)),
-        *(dict(network.pooling), sorted(network.config)),
-    )
-    return cache_folder() / "graphs" / hashlib.blake2b(repr(identity).encode(), digest_size=12).hexdigest()
+    """Return where the graph is kept: what changes its numbers is in the folder's name."""
+    other = Path(network.backbone.weights) if network.backbone.weights else network.weights
+    identity = {
+        "version": VERSION,
+        "checksum": network.backbone.checksum,
+        # A checksum is of the folder's own weights, which the user's file may take the place of.
+        "weights": [str(other), other.stat().st_mtime_ns] if other != network.weights and other.is_file() else "",
+        "library": network.library,
+        "architecture": network.architecture,
+        "use": network.use,
+        "side": _side(network),
+        "layout": network.preprocessing.get("layout"),
+        "pooling": dict(network.pooling),
+        "config": dict(network.config),
+        "labels": len(network.labels),
+    }
+    name = hashlib.blake2b(json.dumps(identity, sort_keys=True, default=str).encode(), digest_size=12).hexdigest()
+    return cache_folder() / "graphs" / name
 
 
 def read(network: Network, core: ov.Core) -> Any:
-    """Return the network's graph, converting it with PyTorch where that was not done before.
+    """Return the network's graph, traced with PyTorch where that was not done before; one process does it.
 
     Raises:
-        HubError: it cannot be converted, or gives other numbers than PyTorch.
+        Unfit: it cannot be traced, gives other numbers than PyTorch, or cannot be kept.
+        HubError: its weights do not fit.
     """
     kept = _kept(network)
-    if not kept.is_dir():
-        _convert(network, kept, core)
-    if not (kept / "graph.xml").is_file():
-        raise HubError(f"'{network.backbone.reference}' gives other numbers in OpenVINO than in PyTorch.")
-    return core.read_model(str(kept / "graph.xml"))
+    try:
+        if not kept.is_dir():
+            with locked(kept.with_name(f".{kept.name}.lock")):
+                if not kept.is_dir():
+                    _keep(network, kept, core)
+        if not (kept / GRAPH).is_file():
+            raise Unfit((kept / REASON).read_text(encoding="utf-8"))
+        return core.read_model(str(kept / GRAPH))
+    except (OSError, RuntimeError, UsageError, ResourceError) as error:
+        raise Unfit(f"its graph cannot be kept in '{kept.parent}' or read from there: {_first(error)}") from error
 
 
-def _convert(network: Network, kept: Path, core: ov.Core) -> None:
-    torch = require("torch", "torch")
-    built = importlib.import_module(f"headstart.formats._{network.library}").build(network)
-    built.module.eval()
-    height, width = side(network) or (0, 0)
-    pixels = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
-    traced = _traced(built, OUTPUTS[network.use])
-    with torch.inference_mode():
-        wanted = traced(pixels).numpy()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        graph = ov.convert_model(traced, example_input=pixels, input=[-1, 3, height, width])
-    compiled = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    found = np.array(compiled([pixels.numpy()])[0])
-    lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(found, axis=1)
-    close = ((wanted * found).sum(axis=1) / np.maximum(lengths, 1e-12) >= 1 - TOLERANCE).all()
+def _keep(network: Network, kept: Path, core: ov.Core) -> None:
+    own = Torch().open(network, "f32", _threads())
+    try:
+        graph = _traced(own, network)
+        reason = "" if _same(own, graph, network, core) else "it gives other numbers in OpenVINO than in PyTorch"
+    except MemoryError:
+        raise
+    except Exception as error:  # What tracing cannot follow is told by many kinds of errors, none of them the user's.
+        graph, reason = None, f"it cannot be traced: {_first(error)}"
     with atomic_folder(kept) as part:
-        if close:
-            ov.save_model(graph, str(part / "graph.xml"), compress_to_fp16=False)
+        if reason:
+            (part / REASON).write_text(reason, encoding="utf-8")
         else:
-            (part / "unfit").touch()
+            ov.save_model(graph, str(part / GRAPH), compress_to_fp16=False)
 
 
-def _traced(built: Any, output: str) -> Any:
+def _threads() -> int:
+    return int(require("torch", "torch").get_num_threads())
+
+
+def _first(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:200].rstrip(".")
+
+
+def _shape(network: Network) -> tuple[int, int, int]:
+    height, width = _side(network) or (0, 0)
+    return (height, width, 3) if network.preprocessing.get("layout") == "nhwc" else (3, height, width)
+
+
+def _examples(network: Network) -> list[np.ndarray]:
+    """Return pictures of noise in the range that the network reads, one batch for each of `COUNTS`."""
+    generator, scale = np.random.default_rng(0), 255 * float(network.preprocessing.get("scale", 1 / 255))
+    return [(generator.random((count, *_shape(network)), np.float32) * scale).astype(np.float32) for count in COUNTS]
+
+
+def _traced(own: Any, network: Network) -> Any:
     torch = require("torch", "torch")
+    built, pixels = own.built, torch.from_numpy(_examples(network)[0])
+    with torch.inference_mode():
+        (name,) = built.run({"pixels": pixels})
 
     class Traced(torch.nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
@@ -100,20 +157,37 @@ def _traced(built: Any, output: str) -> Any:
             self.inner = built.module
 
         def forward(self, pixels: Any) -> Any:
-            found: Mapping[str, Any] = built.run({"pixels": pixels})
-            return found[output]
+            return built.run({"pixels": pixels})[name]
 
-    return Traced().eval()
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()), torch.no_grad():
+        warnings.simplefilter("ignore")
+        graph = ov.convert_model(Traced().eval(), example_input=pixels)
+    graph.reshape(ov.PartialShape([-1, *_shape(network)]))
+    graph.outputs[0].get_tensor().set_names({name})
+    return graph
+
+
+def _same(own: Session, graph: Any, network: Network, core: ov.Core) -> bool:
+    found = PixelSession(core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}))
+    for pixels in _examples(network)[1:]:
+        theirs, ours = own.run({"pixels": pixels})[found.output], found.run({"pixels": pixels})[found.output]
+        if ours.shape != theirs.shape:
+            return False
+        apart = np.linalg.norm(ours - theirs, axis=1)
+        # Written so that a number that is none is not the same.
+        if not (apart <= TOLERANCE * np.linalg.norm(theirs, axis=1)).all():
+            return False
+    return True
 
 
 @final
 class PixelSession(Session):
-    """A compiled image network: `pixels` (n, 3, height, width) in, one named output (n, width) out."""
+    """A compiled image network: `pixels` in, as its preprocessing lays them out; its one named output (n, width) out."""
 
-    def __init__(self, compiled: Any, use: str) -> None:
-        self.request, self.output = compiled.create_infer_request(), OUTPUTS[use]
+    def __init__(self, compiled: Any) -> None:
+        self.request, self.output = compiled.create_infer_request(), compiled.outputs[0].get_any_name()
 
     def run(self, arrays: Arrays) -> dict[str, np.ndarray]:
         """Return the output."""
         given = np.ascontiguousarray(arrays["pixels"], np.float32)
-        return {self.output: np.array(self.request.infer([given], share_inputs=True)[0])}
+        return {self.output: np.array(self.request.infer([given], share_inputs=True)[0], np.float32)}

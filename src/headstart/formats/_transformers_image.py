@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headstart.core.backbone import Network
+from headstart.formats._heads import Middle
 from headstart.formats._transformers import load, torch, transformers
 
 KINDS = {"classify": "AutoModelForImageClassification", "detect": "AutoModelForObjectDetection"}
@@ -26,7 +27,7 @@ def build(network: Network) -> Any:
     module = load(network, getattr(transformers, KINDS.get(network.use, "AutoModel")), needless=("pooler.", *BACKBONE))
     if network.use == "detect":
         return Detector(module)
-    return Classifier(module) if network.use == "classify" else Encoder(module)
+    return Classifier(module) if network.use == "classify" else Encoder(module, network.pooling.get("layers", 1))
 
 
 class Classifier:
@@ -41,10 +42,15 @@ class Classifier:
 
 
 class Encoder:
-    """`pixels` (n, 3, height, width) in, `embedding` (n, width) out: what a classifier of its kind would read."""
+    """`pixels` (n, 3, height, width) in, `embedding` (n, width) out: what a classifier of its kind would read.
 
-    def __init__(self, module: Any) -> None:
+    Args:
+        layers: 2 where a map from the middle of a convolutional network is to stand beside it.
+    """
+
+    def __init__(self, module: Any, layers: int = 1) -> None:
         self.module = module
+        self.middle = Middle(module, layers > 1)
         names = [name for name, _ in module.named_parameters()]
         # A pooler with weights of its own was often not trained: checkpoints of classifiers have none.
         self.pools = not any(name.startswith("pooler.") for name in names)
@@ -55,14 +61,17 @@ class Encoder:
         if hasattr(self.module, "get_image_features"):
             found = self.module.get_image_features(pixel_values=given["pixels"])
             return {"embedding": found if isinstance(found, torch.Tensor) else found.pooler_output}
-        out = self.module(pixel_values=given["pixels"])
+        self.middle.ready(given["pixels"])
+        return {"embedding": self.middle.beside(self._pooled(self.module(pixel_values=given["pixels"])))}
+
+    def _pooled(self, out: Any) -> Any:
         pooled = getattr(out, "pooler_output", None)
         if self.pools and pooled is not None:
-            return {"embedding": pooled.flatten(1)}
+            return pooled.flatten(1)
         hidden = out.last_hidden_state
         if hidden.ndim == 4:
-            return {"embedding": hidden.mean((2, 3))}
-        return {"embedding": hidden[:, 0] if self.first else hidden.mean(1)}
+            return hidden.mean((2, 3))
+        return hidden[:, 0] if self.first else hidden.mean(1)
 
 
 class Detector:

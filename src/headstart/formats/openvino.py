@@ -37,7 +37,7 @@ class OpenVINO(Format):
         """Return an empty string for a text encoder of the BERT family or a saved graph that it reads, else why not."""
         if network.library in _graphs.LIBRARIES:
             return _openvino_graphs.unsupported(network, _core())
-        if network.library in _openvino_torch.LIBRARIES:
+        if _openvino_torch.concerns(network):
             return _openvino_torch.unsupported(network)
         if network.use != "embed":
             return f"it is to {network.use.replace('_', ' ')}; without torch, encoders give vectors only"
@@ -69,9 +69,9 @@ class OpenVINO(Format):
             return _openvino_graphs.GraphSession(
                 _core().compile_model(_openvino_graphs.read(network, _core()), "CPU", settings), network
             )
-        if network.library in _openvino_torch.LIBRARIES:
+        if _openvino_torch.concerns(network):
             compiled = _core().compile_model(_openvino_torch.read(network, _core()), "CPU", settings)
-            return _openvino_torch.PixelSession(compiled, network.use)
+            return _openvino_torch.PixelSession(compiled)
         return TextSession(_core().compile_model(_bert_graph.build(network), "CPU", settings), network)
 
 

@@ -11,7 +11,7 @@ from headstart.core.errors import DataError, listed
 from headstart.core.files import atomic_file
 from headstart.core.registry import require
 from headstart.core.source import Table, TableWriter
-from headstart.sources._cells import as_flat_text, check_names, plain
+from headstart.sources._cells import as_flat_text, check_names, is_media, plain
 from headstart.sources._files import destination, reading
 
 

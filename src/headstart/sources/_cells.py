@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from headstart.core.blob import Blob
 from headstart.core.errors import DataError, listed
+from headstart.core.source import Table
 
 PLAIN = (str, int, bool, type(None))
 MISSING = ("NaTType", "NAType")
 """What pandas calls the types of its own missing values, which are dates and more besides."""
 SEPARATOR = "|"
+MAGIC = {
+    b"\xff\xd8\xff": "image/jpeg",
+    b"\x89PNG": "image/png",
+    b"GIF8": "image/gif",
+    b"BM": "image/bmp",
+    b"II*\x00": "image/tiff",
+    b"MM\x00*": "image/tiff",
+    b"RIFF": "audio/wav",
+    b"fLaC": "audio/flac",
+    b"OggS": "audio/ogg",
+    b"ID3": "audio/mpeg",
+    b"FORM": "audio/aiff",
+}
+"""How the bytes of pictures and recordings begin, and what such a file is called."""
+SAMPLES = ("samples", "array")
+"""What the key of a recording's samples is called, beside its rate."""
 
 
 def plain(cell: Any) -> Any:
-    """Return a cell as None, str, bool, int, float, date, datetime, or a list of such; other nesting as JSON text."""
+    """Return a cell as None, str, bool, int, float, date, datetime, a file, or a list of scalars; else as JSON text.
+
+    Files are Blobs, bytes that are no text, Pillow images, arrays of two and more dimensions, and records of samples.
+    A record of `bytes` and `path`, as data sets of Hugging Face hold files, becomes a Blob.
+    """
     if isinstance(cell, PLAIN):
         return cell
     if isinstance(cell, float):
@@ -32,12 +55,76 @@ def plain(cell: Any) -> Any:
     if isinstance(cell, Decimal):
         return plain(float(cell))
     if isinstance(cell, (bytes, bytearray, memoryview)):
-        return bytes(cell).decode("utf-8", "replace")
+        return _text_or_bytes(bytes(cell))
     if isinstance(cell, Mapping):
-        return _json_text(cell)
+        return _record(cell)
     if isinstance(cell, (list, tuple, set, frozenset)):
         return _flat(list(cell))
+    if is_media(cell):
+        return cell
     return plain(cell.tolist()) if hasattr(cell, "tolist") else str(cell)
+
+
+def is_media(cell: Any) -> bool:
+    """Return whether a cell is a file, or a picture as Python holds it."""
+    return (
+        isinstance(cell, (Blob, bytes))
+        or type(cell).__module__.partition(".")[0] == "PIL"
+        or (hasattr(cell, "tolist") and getattr(cell, "ndim", 0) > 1)
+    )
+
+
+def _text_or_bytes(cell: bytes) -> str | bytes:
+    """Return bytes as the text that they are, unless they are none, or begin like a picture or a recording."""
+    if media_type(cell):
+        return cell
+    try:
+        return cell.decode("utf-8")
+    except UnicodeDecodeError:
+        return cell
+
+
+def media_type(content: bytes) -> str:
+    """Return what a picture's or a recording's bytes are, such as `image/png`, or an empty text.
+
+    >>> media_type(bytes([0x89]) + b"PNG"), media_type(b"RIFF no sound")
+    ('image/png', '')
+    """
+    if content.startswith(b"RIFF"):
+        return {b"WAVE": "audio/wav", b"WEBP": "image/webp"}.get(content[8:12], "")
+    if content.startswith(b"BM"):
+        # Two letters begin many a text; a bitmap's header goes on with zeros.
+        return "image/bmp" if content[6:10] == bytes(4) else ""
+    return next((name for mark, name in MAGIC.items() if content.startswith(mark)), "")
+
+
+def _record(cell: Mapping[Any, Any]) -> Any:
+    """Return a record as a Blob, where it holds a file, as it is, where it holds samples, else as JSON text."""
+    content = cell.get("bytes")
+    if isinstance(content, (bytes, bytearray, memoryview)):
+        kept = bytes(content)
+        return Blob(str(cell.get("path") or ""), lambda: kept)
+    return dict(cell) if any(hasattr(cell.get(key), "tolist") for key in SAMPLES) else _json_text(cell)
+
+
+def named_files(tables: Iterable[Table]) -> Iterator[Table]:
+    """Yield tables in which each file of a column has a name of its own: `file 3`, or `cat.png (file 3)` the 2nd time.
+
+    A file that a record holds may have no name, or only the last part of the one it had in its folder.
+    """
+    seen: dict[str, set[str]] = {}
+    rows = 0
+    for table in tables:
+        for column, cells in table.items():
+            names = seen.setdefault(column, set())
+            for at, cell in enumerate(cells):
+                if isinstance(cell, Blob):
+                    number = f"file {rows + at + 1}"
+                    name = cell.name if cell.name not in names else f"{cell.name} ({number})"
+                    names.add(name := name or number)
+                    cells[at] = cell if name == cell.name else Blob(name, cell.open)
+        yield table
+        rows += len(next(iter(table.values()), ()))
 
 
 def _flat(cells: list[Any]) -> Any:
@@ -57,22 +144,33 @@ def _json_text(cell: Any) -> str:
 
 
 def as_json(cell: Any) -> Any:
-    """Return a cell as a value that JSON can hold; NaN and infinity are null."""
+    """Return a cell as a value that JSON can hold; NaN and infinity are null, a file is as in `as_flat_text`."""
     cell = plain(cell)
     if isinstance(cell, float):
         return cell if math.isfinite(cell) else None
     if isinstance(cell, list):
         return [as_json(each) for each in cell]
-    return str(cell) if isinstance(cell, date) else cell
+    return as_flat_text(cell) if isinstance(cell, (date, Mapping)) or is_media(cell) else cell
 
 
 def as_flat_text(cell: Any) -> str:
-    """Return a cell as the text of one CSV cell: missing is empty, lists are joined by `|`."""
+    """Return a cell as the text of one CSV cell: missing is empty, lists are joined by `|`.
+
+    A file is its name, or a data: URL where it has none; a picture or samples in memory are told by their size only.
+    """
     if isinstance(cell, str):
         return cell
     cell = plain(cell)
     if isinstance(cell, list):
         return SEPARATOR.join(as_flat_text(each) for each in cell)
+    if isinstance(cell, bytes):
+        kind = media_type(cell) or "application/octet-stream"
+        return f"data:{kind};base64,{base64.b64encode(cell).decode()}"
+    if isinstance(cell, Mapping):
+        return f"a recording of {max(len(cell.get(key, ())) for key in SAMPLES)} samples"
+    if is_media(cell) and not isinstance(cell, Blob):
+        size = cell.shape[1::-1] if hasattr(cell, "shape") else cell.size
+        return f"a picture of {size[0]} x {size[1]}"
     return "" if cell is None else str(cell)
 
 

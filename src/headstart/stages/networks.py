@@ -13,6 +13,7 @@ from headstart.core.arrays import Session
 from headstart.core.backbone import Backbone, Network
 from headstart.core.bundle import Bundle
 from headstart.core.errors import BundleError, HubError, MissingExtra, UsageError, listed
+from headstart.core.format import Unfit
 from headstart.core.progress import Progress
 from headstart.core.threads import core_count
 
@@ -122,7 +123,11 @@ def viewed(network: Network, view: Mapping[str, Any]) -> Network:
 
 
 def start(network: Network, format_name: str = "", threads: int = 0) -> Opened:
-    """Open a network that is on disk."""
+    """Open a network that is on disk with the first engine that can, the named one alone where one is named.
+
+    Raises:
+        HubError: none can; the sentence gives each one's reason.
+    """
     reasons = []
     names = [format_name] if format_name else formats.registry.names()
     engines = {name: formats.registry.get(name)() for name in names}
@@ -130,7 +135,10 @@ def start(network: Network, format_name: str = "", threads: int = 0) -> Opened:
         reason = engine.supports(network)
         if not reason:
             precision, cores = engine.precisions()[0], threads or core_count()
-            return Opened(network, engine.open(network, precision, cores), name, precision, cores)
+            try:
+                return Opened(network, engine.open(network, precision, cores), name, precision, cores)
+            except Unfit as error:
+                reason = error.problem
         reasons.append(f"{name}: {reason}")
     raise HubError(f"No engine can run '{network.backbone.reference}': {'; '.join(reasons)}.")
 

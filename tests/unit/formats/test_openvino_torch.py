@@ -1,0 +1,245 @@
+"""Image networks of PyTorch run by OpenVINO give what PyTorch gives, and need it only once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed; `make test-all` installs it")
+torchvision = pytest.importorskip("torchvision", reason="torchvision is not installed")
+pytest.importorskip("openvino")
+
+from headstart.core.backbone import Backbone  # noqa: E402
+from headstart.core.errors import HubError  # noqa: E402
+from headstart.core.files import cache_folder  # noqa: E402
+from headstart.core.progress import Quiet  # noqa: E402
+from headstart.formats import _openvino_torch  # noqa: E402
+from headstart.formats.openvino import OpenVINO  # noqa: E402
+from headstart.formats.torch import Torch  # noqa: E402
+from headstart.hubs.local import Local  # noqa: E402
+from headstart.hubs.torchvision import Torchvision  # noqa: E402
+from headstart.stages.networks import frozen, start  # noqa: E402
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU, PyTorch runs them"),
+]
+SIDE = {"size": [64, 64], "crop": None}
+FOREIGN = """
+import torch
+
+class Counting(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.convolution = torch.nn.Conv2d(3, 4, 3)
+        self.last = torch.nn.Linear(4, 1000)
+
+    def forward(self, pixels):
+        vector = self.convolution(pixels).mean((2, 3))
+        {what}
+        return self.last(vector)
+
+def counting(pretrained=False):
+    torch.manual_seed(0)
+    return Counting()
+"""
+FROZEN = "vector = vector * float(vector.detach().abs().sum())"
+"""Depends on the pictures that it is traced with: another batch gives other numbers."""
+UNTRACEABLE = "raise ValueError('not while tracing') if torch.jit.is_tracing() else None"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+
+
+def pixels(count: int = 3, side: int = 64) -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(count, 3, side, side)).astype(np.float32)
+
+
+def resnet(tmp_path: Path):
+    torch.manual_seed(0)
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "resnet18.pth")
+    backbone = replace(Backbone.parse("torchvision:resnet18"), weights=str(tmp_path / "resnet18.pth"))
+    return small(Torchvision().fetch(backbone, Quiet()))
+
+
+def small(network, **more):
+    return replace(network, preprocessing={**network.preprocessing, **SIDE}, **more)
+
+
+def same(network, given: np.ndarray) -> dict[str, np.ndarray]:
+    """Return OpenVINO's answer, which is PyTorch's."""
+    assert OpenVINO().supports(network) == ""
+    theirs = Torch().open(network, "f32", 1).run({"pixels": given})
+    ours = OpenVINO().open(network, "f32", 1).run({"pixels": given})
+    assert list(ours) == list(theirs)
+    for name, each in theirs.items():
+        assert ours[name].shape == each.shape
+        assert np.abs(ours[name] - each).max() <= 1e-3 * max(1.0, np.abs(each).max())
+    return ours
+
+
+@pytest.mark.parametrize(("use", "name", "width"), [("embed", "embedding", 512), ("classify", "logits", 1000)])
+def test_a_network_of_torchvision(use, name, width, tmp_path):
+    assert same(replace(resnet(tmp_path), use=use), pixels())[name].shape == (3, width)
+
+
+def test_two_depths_stand_beside_each_other(tmp_path):
+    network = resnet(tmp_path)
+    both = same(replace(network, pooling={"layers": 2}), pixels())["embedding"]
+    assert both.shape == (3, 512 + 256)
+    # Each of unit length, so that neither drowns the other.
+    assert np.allclose(np.linalg.norm(both[:, :512], axis=1), 1, atol=1e-4)
+    assert np.allclose(np.linalg.norm(both[:, 512:], axis=1), 1, atol=1e-4)
+    assert not np.allclose(same(network, pixels())["embedding"][:, :10], both[:, :10])
+
+
+def test_a_network_of_timm(tmp_path):
+    timm = pytest.importorskip("timm")
+    from headstart.hubs.timm import Timm
+
+    torch.manual_seed(0)
+    module = timm.create_model("mobilenetv3_small_050", pretrained=False)
+    torch.save(module.state_dict(), tmp_path / "a.pth")
+    backbone = replace(Backbone.parse("timm:mobilenetv3_small_050"), weights=str(tmp_path / "a.pth"))
+    network = small(Timm().fetch(backbone, Quiet()))
+    assert same(network, pixels())["embedding"].shape == (3, network.backbone.width)
+    assert same(replace(network, pooling={"layers": 2}), pixels())["embedding"].shape[1] > network.backbone.width
+
+
+def test_a_network_of_transformers(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16, 16, 24], depths=[1, 1, 1, 1])
+    transformers.ResNetForImageClassification(config).save_pretrained(tmp_path / "resnet")
+    transformers.ConvNextImageProcessor().save_pretrained(tmp_path / "resnet")
+    network = small(Local().fetch(Backbone.parse(f"local:{tmp_path / 'resnet'}"), Quiet()))
+    assert same(network, pixels())["embedding"].shape == (3, 24)
+    assert same(replace(network, pooling={"layers": 2}), pixels())["embedding"].shape == (3, 24 + 16)
+    assert start(network).format == "openvino"
+
+
+def test_a_network_of_keras(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras")
+    keras.utils.set_random_seed(0)
+    layers = [
+        keras.layers.Conv2D(7, 3, activation="relu"),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(3, activation="softmax"),
+    ]
+    keras.Sequential([keras.Input((32, 32, 3)), *layers]).save(tmp_path / "m.keras")
+    network = Local().fetch(Backbone.parse(f"local:{tmp_path / 'm.keras'}"), Quiet())
+    given = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
+    assert same(network, given)["embedding"].shape == (3, 7)
+    assert np.allclose(same(replace(network, use="classify"), given)["probabilities"].sum(1), 1, atol=1e-4)
+
+
+def foreign(tmp_path: Path, what: str):
+    from headstart.hubs.torchhub import Torchhub
+
+    folder = tmp_path / "torch" / "hub" / "me_nets_main"
+    folder.mkdir(parents=True)
+    (folder / "hubconf.py").write_text(FOREIGN.format(what=what))
+    return small(Torchhub().fetch(Backbone.parse("torchhub:me/nets:counting"), Quiet()))
+
+
+def test_a_network_of_torch_hub(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADSTART_TRUST_REMOTE_CODE", "1")
+    assert same(foreign(tmp_path, "pass"), pixels())["embedding"].shape == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"), [(FROZEN, "gives other numbers"), (UNTRACEABLE, "cannot be traced: not while tracing")]
+)
+def test_what_cannot_be_traced_is_run_by_pytorch(what, reason, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADSTART_TRUST_REMOTE_CODE", "1")
+    network = replace(foreign(tmp_path, what), use="classify")
+    opened = start(network)
+    assert opened.format == "torch"
+    theirs = Torch().open(network, "f32", 1).run({"pixels": pixels()})["logits"]
+    assert np.abs(opened.session.run({"pixels": pixels()})["logits"] - theirs).max() < 1e-5
+    # It is remembered, so that it is tried once.
+    assert reason in OpenVINO().supports(network)
+    with pytest.raises(HubError, match=reason):
+        start(network, "openvino")
+
+
+def test_weights_that_do_not_fit_are_told(tmp_path):
+    torch.save({"a": torch.zeros(1)}, tmp_path / "a.pth")
+    backbone = replace(Backbone.parse("torchvision:resnet18"), weights=str(tmp_path / "a.pth"))
+    with pytest.raises(HubError, match="do not fit this architecture"):
+        start(small(Torchvision().fetch(backbone, Quiet())))
+
+
+def test_a_cache_that_cannot_be_written_leaves_it_to_pytorch(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    network = resnet(tmp_path)
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "file"))
+    assert start(network).format == "torch"
+
+
+WITHOUT_TORCH = """
+import json, sys
+import numpy as np
+for name in ("torch", "torchvision"):
+    sys.modules[name] = None
+from pathlib import Path
+from headstart.stages.networks import start, thaw
+spec = json.loads(Path(sys.argv[1]).read_text())
+opened = start(thaw(Path(sys.argv[2]), spec))
+given = np.load(sys.argv[3])
+np.save(sys.argv[4], opened.session.run({"pixels": given})["embedding"])
+print(opened.format)
+"""
+
+
+def test_what_was_traced_once_needs_no_pytorch(tmp_path):
+    network, given = resnet(tmp_path), pixels()
+    opened = start(network)
+    spec = opened.spec(True) | frozen(network)
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    np.save(tmp_path / "given.npy", given)
+    command = [sys.executable, "-c", WITHOUT_TORCH, "spec.json", str(network.folder), "given.npy", "out.npy"]
+    ran = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout.strip()) == (0, "openvino"), ran.stderr
+    assert np.abs(np.load(tmp_path / "out.npy") - opened.session.run({"pixels": given})["embedding"]).max() < 1e-5
+
+
+def test_a_graph_that_was_damaged_leaves_it_to_pytorch(tmp_path):
+    network = resnet(tmp_path)
+    assert start(network).format == "openvino"
+    (graph,) = (cache_folder() / "graphs").rglob(_openvino_torch.GRAPH)
+    graph.write_text("<net")
+    assert start(network).format == "torch"
+
+
+RACE = """
+import json, sys
+from pathlib import Path
+from headstart.stages.networks import start, thaw
+print(start(thaw(Path(sys.argv[2]), json.loads(Path(sys.argv[1]).read_text()))).format)
+"""
+
+
+def test_two_processes_trace_it_once(tmp_path):
+    network = resnet(tmp_path)
+    known = {name: getattr(network.backbone, name) for name in ("reference", "checksum", "modality", "licence")}
+    known |= {name: getattr(network.backbone, name) for name in ("width", "parameters", "size", "weights")}
+    spec = known | {"architecture": network.architecture} | frozen(network)
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    command = [sys.executable, "-c", RACE, "spec.json", str(network.folder)]
+    both = [subprocess.Popen(command, cwd=tmp_path, env=os.environ, stdout=subprocess.PIPE, text=True) for _ in "ab"]
+    assert [each.communicate()[0].strip() for each in both] == ["openvino", "openvino"]
+    assert [each.returncode for each in both] == [0, 0]
+    assert len(list((cache_folder() / "graphs").rglob(_openvino_torch.GRAPH))) == 1
