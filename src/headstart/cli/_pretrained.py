@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from headstart.cli import _table
 from headstart.cli.main import console
 from headstart.core.errors import UsageError
 
@@ -40,6 +42,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("a pretrained model as it is (headstart predict hub:name INPUT …)")
     group.add_argument("--task", metavar="NAME", help="fill_mask, classify, detect …; what it is made for otherwise")
     group.add_argument("--weights", metavar="FILE", help="put this file's weights into the named architecture")
+    group.add_argument("--column", metavar="NAME", help="the column of a table that is read; found out otherwise")
     group.add_argument("--stream", action="store_true", help="print the answer piece by piece, as it comes")
     group.add_argument("--offline", action="store_true", help="use what is on this machine; open no socket")
     group.add_argument(
@@ -59,7 +62,7 @@ def refuse(chosen: argparse.Namespace) -> None:
     Raises:
         UsageError: one of them is given.
     """
-    wrong = [*_given(chosen), *(name for name in ("task", "weights", "stream") if getattr(chosen, name))]
+    wrong = [*_given(chosen), *(name for name in ("task", "weights", "column", "stream") if getattr(chosen, name))]
     if wrong:
         raise UsageError(
             f"--{wrong[0].replace('_', '-')} is for pretrained models, and '{chosen.bundle}' is a fitted one.",
@@ -70,6 +73,7 @@ def refuse(chosen: argparse.Namespace) -> None:
 def run(chosen: argparse.Namespace) -> Any:
     """Answer each input, and print or write the answers."""
     from headstart.core import offline, trust
+    from headstart.stages.answer import is_rows
     from headstart.stages.pretrained import pretrained
 
     if chosen.offline:
@@ -78,10 +82,14 @@ def run(chosen: argparse.Namespace) -> Any:
         trust.trust_remote_code()
     task = chosen.task or ("zero_shot" if chosen.labels else "")
     model = pretrained(chosen.bundle, task=task, weights=chosen.weights or "", progress=console(chosen))
-    inputs = _lines() if chosen.input == ["-"] else chosen.input
     given = _given(chosen)
     if given.get("context"):
         given["context"] = _text(given["context"])
+    if len(chosen.input) == 1 and is_rows(chosen.input[0], model.network.backbone.modality):
+        return _table_answers(model, chosen, given)
+    if chosen.column:
+        raise UsageError("--column names a column of a table, and no table is given.", hint="Leave --column out.")
+    inputs = _lines() if chosen.input == ["-"] else chosen.input
     if chosen.stream:
         return _stream(model, inputs, given, chosen.json)
     records = model.predict(inputs, **given)
@@ -90,11 +98,34 @@ def run(chosen: argparse.Namespace) -> Any:
         print(f"wrote {chosen.out}", file=sys.stderr)
     plain = [{name: value for name, value in each.items() if not name.startswith("_")} for each in records]
     if not chosen.json:
-        for number, record in enumerate(records):
-            if len(records) > 1:
-                print(("\n" if number else "") + str(inputs[number]))
-            print(model.pipeline.show(record))
+        _print(model, inputs, records)
+        if model.pipeline.left_out and not chosen.out:
+            print(model.pipeline.left_out, file=sys.stderr)
     return plain[0] if len(plain) == 1 else plain
+
+
+def _print(model: Any, inputs: Sequence[str], records: Sequence[Mapping[str, Any]]) -> None:
+    for number, record in enumerate(records):
+        if len(records) > 1:
+            print(("\n" if number else "") + inputs[number])
+        print(model.pipeline.show(record))
+
+
+def _table_answers(model: Any, chosen: argparse.Namespace, given: dict[str, Any]) -> Any:
+    if chosen.stream:
+        raise UsageError("A table is not streamed.", hint="Leave --stream out; answers are printed as they come.")
+    options, progress = _table.read_options(chosen), console(chosen)
+    if chosen.out:
+        count = model.predict_table(
+            chosen.input[0], out=chosen.out, column=chosen.column or "", read=options, progress=progress, **given
+        )
+        print(f"{count:,} rows answered: {chosen.out}", file=sys.stderr)
+        return {"rows": count, "out": chosen.out}
+    answers = model.answers(given)
+    _table.print_rows(answers.chunks(chosen.input[0], chosen.column or "", options), chosen.json)
+    if answers.unread:
+        progress.say(answers.told())
+    return None
 
 
 def _lines() -> list[str]:

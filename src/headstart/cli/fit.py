@@ -74,7 +74,9 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     )
     if not chosen.json:
         print(terminal(dict(model.report), 80))
-        print(f'\nNext:  headstart predict {model.path} "a text"\n       headstart serve {model.path}')
+        runtime = model.runtime
+        example = "FILE" if runtime.main_column in runtime.file_columns else '"a text"'
+        print(f"\nNext:  headstart predict {model.path} {example}\n       headstart serve {model.path}")
     return dict(model.report)
 
 

@@ -18,6 +18,7 @@ EXAMPLE = (
 )
 HEADINGS = ("model", "reads", "width", "weights", "licence", "size", "accuracy", "")
 RIGHT = ("width", "weights", "size", "accuracy")
+NONE = "Models that do not tell their weights or licence fit no filter by them; headstart models NAME lists all of a name."
 LONGEST = 48
 """Characters of a name that are shown on a terminal."""
 
@@ -72,6 +73,7 @@ def run(chosen: argparse.Namespace) -> Any:
 def _print_table(found: Sequence[dict[str, Any]], limit: int) -> None:
     if not found:
         print("No model fits that.")
+        print(NONE, file=sys.stderr)
         return
     rows = [HEADINGS, *map(_row, found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]

@@ -31,6 +31,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> Any:
     """Answer, and print or write the answers."""
+    from headstart.stages.files import is_single_file
     from headstart.stages.model import open_model
     from headstart.stages.predict import predict
     from headstart.stages.pretrained import is_reference
@@ -45,8 +46,10 @@ def run(chosen: argparse.Namespace) -> Any:
     model = open_model(chosen.bundle, console(chosen))
     if chosen.input == "-":
         return _stream(model, chosen)
+    if is_single_file(chosen.input, model.runtime.file_columns):
+        return _single(model, {model.runtime.file_columns[0]: chosen.input}, chosen)
     if not is_table(chosen.input):
-        return _single(model, chosen)
+        return _single(model, _row(chosen.input), chosen)
     if not chosen.out:
         return _print_table(model, chosen)
     options = _table.read_options(chosen)
@@ -56,8 +59,8 @@ def run(chosen: argparse.Namespace) -> Any:
     return {"rows": count, "out": chosen.out}
 
 
-def _single(model: Any, chosen: argparse.Namespace) -> dict[str, Any]:
-    record = model.predict(_row(chosen.input))
+def _single(model: Any, row: Any, chosen: argparse.Namespace) -> dict[str, Any]:
+    record = model.predict(row)
     if chosen.out:
         from headstart.stages.read import table_writer
 
@@ -120,13 +123,6 @@ def _print_table(model: Any, chosen: argparse.Namespace) -> None:
     from headstart.stages.predict import answered
     from headstart.stages.read import open_table
 
-    first = True
     rows = 512 if model.runtime.file_columns else ROWS
-    for table in answered(model, open_table(chosen.input, _table.read_options(chosen), rows), folder_of(chosen.input)):
-        for cells in zip(*table.values(), strict=True):
-            print(("[\n" if first else ",\n") if chosen.json else "", end="")
-            record = json.dumps(dict(zip(table, cells, strict=True)), ensure_ascii=False, default=str)
-            print(record, end="" if chosen.json else "\n")
-            first = False
-    if chosen.json:
-        print("[]" if first else "\n]")
+    chunks = open_table(chosen.input, _table.read_options(chosen), rows)
+    _table.print_rows(answered(model, chunks, folder_of(chosen.input), console(chosen)), chosen.json)

@@ -105,5 +105,13 @@ class Dataset:
         for name in [*self.input_columns, *self.targets]:
             digest.update(f"\x1e{name}".encode())
             for cell in self.table[name]:
-                digest.update(b"\x1f" + as_text(cell).encode("utf-8", "surrogatepass"))
+                digest.update(b"\x1f" + _content(cell))
         return digest.hexdigest()
+
+
+def _content(cell: Any) -> bytes:
+    """Return what tells a cell from others: the bytes of what holds them, such as a picture, else its text."""
+    if isinstance(cell, bytes):
+        return cell
+    held = cell.tobytes() if hasattr(cell, "tobytes") else as_text(cell).encode("utf-8", "surrogatepass")
+    return bytes(held)

@@ -20,20 +20,32 @@ class Pipeline(ABC):
     ```
     reads   text   ids (flat), lengths (n,); where needed types (flat), positions (m,) of the tokens asked for
             image  pixels (n, …) as the network's preprocessing lays them out
-            audio  samples (flat), lengths (n,)
+            audio  samples (flat), lengths (n,) in samples; mel (n, bands, frames) beside them for Whisper
+            noise  nothing
     gives   embed       embedding (n, width)
-            classify    logits (n, classes); zero_shot the same
+            classify    logits (n, classes), or probabilities where the network ends in them; zero_shot gives logits
             fill_mask   logits (m, vocabulary), at `positions`
             tag_tokens  logits (tokens, labels), flat
             answer      start, end (tokens,), flat
             detect      boxes (m, 4) left, top, right, bottom in pixels of the input; scores (m,); classes (m,);
                         counts (n,) boxes of each image
-            transcribe  logits (frames, vocabulary), flat; frames (n,)  (CTC; others generate)
+            transcribe  logits (frames, vocabulary), flat; frames (n,), of networks that spell (CTC)
+            speech      speech (k,) of samples (k x 512,); context and state, given in again with what follows
+    yields  generate    tokens (n,) at each step, -1 where a text has ended; settings max_tokens, temperature, top_p,
+                        seed, end (tokens)
+            transcribe  tokens (t,), start, end () in seconds, of mel (1, bands, frames); settings language, timestamps
+            imagine     picture (height, width, 3) uint8 for each seed, of no arrays; settings seeds, text, steps,
+                        guidance, truncation
     ```
+
+    What is given comes from `Session.run`, what is yielded from `Session.generate`.
     """
 
     options: Mapping[str, Any] = {}
     """What a user may set, with its default; None means: the network's own."""
+
+    left_out: str = ""
+    """What to tell a terminal of what `show` leaves out, where nothing is written."""
 
     many: bool = True
     """Whether several inputs make sense in one call."""
@@ -86,7 +98,8 @@ class Pipeline(ABC):
         if unknown:
             flags = [name.replace("_", "-") for name in self.options]
             raise UsageError(
-                f"This task has no option {listed(unknown)}.",
+                f"The task '{type(self).__module__.rpartition('.')[2]}' has no option {listed(unknown)}.",
                 allowed=f"Its options: {listed(flags)}." if flags else "It has none.",
+                hint="--task names another one.",
             )
         return {**self.options, **given}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from headstart.core.backbone import Network
+from headstart.core.errors import HubError
 from headstart.core.registry import require
 
 
@@ -22,6 +24,19 @@ def class_count(found: Mapping[str, Any], name: str) -> int:
     """Return how many classes the tensors of the last layer `name` are for; 0 where there are none."""
     weight = found.get(f"{name}.weight")
     return int(weight.shape[0]) if weight is not None else 0
+
+
+def check_names(network: Network, classes: int) -> None:
+    """Refuse to give classes the names of other classes.
+
+    Raises:
+        HubError: there are more or fewer names than classes.
+    """
+    if network.labels and len(network.labels) != classes:
+        raise HubError(
+            f"'{network.weights.name}' has {classes:,} classes, and {len(network.labels):,} class names are known.",
+            hint=f"Put the names into '{network.folder / 'labels.txt'}', one a line, in the order of the classes.",
+        )
 
 
 class Middle:

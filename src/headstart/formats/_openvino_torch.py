@@ -26,6 +26,7 @@ from headstart.core.errors import ResourceError, UsageError
 from headstart.core.files import atomic_folder, cache_folder
 from headstart.core.format import Unfit
 from headstart.core.registry import require
+from headstart.formats._heads import check_names
 from headstart.formats._openvino import ov
 from headstart.formats.torch import Torch
 
@@ -83,7 +84,6 @@ def _kept(network: Network) -> Path:
         "layout": network.preprocessing.get("layout"),
         "pooling": dict(network.pooling),
         "config": dict(network.config),
-        "labels": len(network.labels),
     }
     name = hashlib.blake2b(json.dumps(identity, sort_keys=True, default=str).encode(), digest_size=12).hexdigest()
     return cache_folder() / "graphs" / name
@@ -94,7 +94,7 @@ def read(network: Network, core: ov.Core) -> Any:
 
     Raises:
         Unfit: it cannot be traced, gives other numbers than PyTorch, or cannot be kept.
-        HubError: its weights do not fit.
+        HubError: its weights do not fit, or it has other classes than there are names.
     """
     kept = _kept(network)
     try:
@@ -104,9 +104,12 @@ def read(network: Network, core: ov.Core) -> Any:
                     _keep(network, kept, core)
         if not (kept / GRAPH).is_file():
             raise Unfit((kept / REASON).read_text(encoding="utf-8"))
-        return core.read_model(str(kept / GRAPH))
+        graph = core.read_model(str(kept / GRAPH))
     except (OSError, RuntimeError, UsageError, ResourceError) as error:
-        raise Unfit(f"its graph cannot be kept in '{kept.parent}' or read from there: {_first(error)}") from error
+        raise Unfit(f"its graph cannot be kept in '{kept.parent}' or read from there: {_reason(error)}") from error
+    if network.use == "classify":
+        check_names(network, int(graph.outputs[0].partial_shape[1].get_length()))
+    return graph
 
 
 def _keep(network: Network, kept: Path, core: ov.Core) -> None:
@@ -117,7 +120,7 @@ def _keep(network: Network, kept: Path, core: ov.Core) -> None:
     except MemoryError:
         raise
     except Exception as error:  # What tracing cannot follow is told by many kinds of errors, none of them the user's.
-        graph, reason = None, f"it cannot be traced: {_first(error)}"
+        graph, reason = None, f"it cannot be traced: {_reason(error)}"
     with atomic_folder(kept) as part:
         if reason:
             (part / REASON).write_text(reason, encoding="utf-8")
@@ -129,9 +132,9 @@ def _threads() -> int:
     return int(require("torch", "torch").get_num_threads())
 
 
-def _first(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:200].rstrip(".")
+    return (" ".join(lines[:2]) or type(error).__name__)[:300].rstrip(".")
 
 
 def _shape(network: Network) -> tuple[int, int, int]:
@@ -182,7 +185,7 @@ def _same(own: Session, graph: Any, network: Network, core: ov.Core) -> bool:
 
 @final
 class PixelSession(Session):
-    """A compiled image network: `pixels` in, as its preprocessing lays them out; its one named output (n, width) out."""
+    """A compiled image network: `pixels` in, laid out as its preprocessing says; its one output (n, width) out."""
 
     def __init__(self, compiled: Any) -> None:
         self.request, self.output = compiled.create_infer_request(), compiled.outputs[0].get_any_name()

@@ -11,7 +11,7 @@ import torch
 from headstart.core.backbone import Network
 from headstart.core.errors import HubError
 from headstart.formats import _checkpoint
-from headstart.formats._heads import Middle, class_count
+from headstart.formats._heads import Middle, check_names, class_count
 
 
 def build(network: Network) -> Any:
@@ -39,11 +39,8 @@ def build(network: Network) -> Any:
             hint="Name the architecture that the file was saved from.",
         ) from error
     module.pretrained_cfg.pop("state_dict", None)
-    if network.use == "classify" and network.labels and len(network.labels) != classes:
-        raise HubError(
-            f"'{network.weights.name}' has {classes:,} classes, and {len(network.labels):,} class names are known.",
-            hint=f"Put the names into '{network.folder / 'labels.txt'}', one a line, in the order of the classes.",
-        )
+    if network.use == "classify":
+        check_names(network, classes)
     return Timm(module.eval(), network.use, network.pooling.get("layers", 1))
 
 

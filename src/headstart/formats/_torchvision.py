@@ -10,9 +10,8 @@ import torch
 import torchvision
 
 from headstart.core.backbone import Network
-from headstart.core.errors import HubError
 from headstart.formats import _checkpoint
-from headstart.formats._heads import Watched, class_count, last_layer
+from headstart.formats._heads import Watched, check_names, class_count, last_layer
 
 OLD_DENSENET = re.compile(
     r"^(.*denselayer\d+\.(?:norm|relu|conv))\.((?:[12])\.(?:weight|bias|running_mean|running_var))$"
@@ -37,19 +36,6 @@ def build(network: Network) -> Any:
     if network.use == "classify":
         check_names(network, last_layer(module)[1].weight.shape[0])
     return Watched(module, network.use, network.pooling.get("layers", 1))
-
-
-def check_names(network: Network, classes: int) -> None:
-    """Refuse to give classes the names of other classes.
-
-    Raises:
-        HubError: there are more or fewer names than classes.
-    """
-    if network.labels and len(network.labels) != classes:
-        raise HubError(
-            f"'{network.weights.name}' has {classes:,} classes, and {len(network.labels):,} class names are known.",
-            hint=f"Put the names into '{network.folder / 'labels.txt'}', one a line, in the order of the classes.",
-        )
 
 
 def _classifier(network: Network, found: dict[str, Any]) -> Any:

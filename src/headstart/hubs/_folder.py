@@ -14,13 +14,17 @@ from headstart.core.backbone import Backbone, Network
 from headstart.core.errors import HubError, listed
 from headstart.core.files import sha256
 from headstart.core.trust import need_trust
-from headstart.hubs import _images, _transformers
+from headstart.hubs import _images, _names, _transformers, _vision
 from headstart.hubs._json import read_json
 
 WEIGHTS = "model.safetensors"
 WEIGHT_FILES = (WEIGHTS, f"{WEIGHTS}.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Where a model's weights are: the first of these that is there. The `.bin` files are read as tensors only."""
 POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max"}
+TIMM_HEADS = ("classifier", "fc", "head", "head.fc", "last_linear", "classif")
+"""What timm calls the layer that gives classes."""
+TIMM_HIDDEN = ("conv_head", "pre_logits.fc2")
+"""What timm calls the last layer before it, where the head has one."""
 FILES = ("config.json", WEIGHTS, "tokenizer.json", "modules.json", "sentence_bert_config.json", "1_Pooling/config.json")
 """The files that a text encoder is made of; all but the first three may be absent."""
 
@@ -167,14 +171,33 @@ def _of_timm(folder: Path, config: dict[str, Any], weights: Path, known: Backbon
         backbone=replace(
             known,
             modality="image",
-            width=int(config.get("num_features") or 0),
+            width=timm_width(config, weights),
             licence=known.licence or str(told.get("license") or ""),
             uses=known.uses or (("classify", "embed") if classes else ("embed",)),
         ),
         preprocessing=_images.of_timm(told),
         library="timm",
-        labels=tuple(str(each) for each in named),
+        labels=tuple(str(each) for each in named) or tuple(_vision.class_names(weights, _names.known(classes))),
     )
+
+
+def timm_width(config: Mapping[str, Any], weights: Path) -> int:
+    """Return how many numbers the head of a timm network reads, from the shapes of its tensors.
+
+    `num_features` is what comes before the head, and some heads (MobileNetV3's, VGG's) are more than one layer.
+    """
+    told = config.get("pretrained_cfg") or {}
+    shapes = tensor_shapes(weights) if weights.suffix == ".safetensors" else {}
+    named = told.get("classifier") or config.get("classifier") or ()
+    classes = int(config.get("num_classes") or 0)
+    for name in (named,) if isinstance(named, str) else (*named, *TIMM_HEADS):
+        shape = shapes.get(f"{name}.weight", ())
+        if len(shape) > 1 and shape[0] == classes:
+            return shape[1]
+    for name in TIMM_HIDDEN:
+        if len(shapes.get(f"{name}.weight", ())) > 1:
+            return shapes[f"{name}.weight"][0]
+    return int(config.get("num_features") or 0)
 
 
 def _of_diffusers(folder: Path, backbone: Backbone, checksum: str) -> Network:
@@ -235,6 +258,15 @@ def tensor_sizes(weights: Path) -> dict[str, int]:
     Raises:
         HubError: it is no such file.
     """
+    return {name: math.prod(shape) for name, shape in tensor_shapes(weights).items()}
+
+
+def tensor_shapes(weights: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor of a safetensors file, from its header.
+
+    Raises:
+        HubError: it is no such file.
+    """
     with weights.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 0 < length < 100_000_000:
@@ -243,4 +275,4 @@ def tensor_sizes(weights: Path) -> dict[str, int]:
             header = json.loads(file.read(length))
         except ValueError as error:
             raise HubError(f"'{weights}' is not a safetensors file, or is cut short.") from error
-    return {name: math.prod(each["shape"]) for name, each in header.items() if name != "__metadata__"}
+    return {name: tuple(each["shape"]) for name, each in header.items() if name != "__metadata__"}

@@ -71,6 +71,23 @@ def _applications() -> dict[str, Application]:
 
 APPLICATIONS = _applications()
 """The classes of `keras.applications`, by name."""
+UNFIT = ("NASNetMobile",)
+"""Those that Keras cannot build on PyTorch."""
+_KNOWN = """
+ResNet50 25636712 74.9, ResNet50V2 25613800 76.0, ResNet101 44707176 76.4, ResNet101V2 44675560 77.2,
+ResNet152 60419944 76.6, ResNet152V2 60380648 78.0, VGG16 138357544 71.3, VGG19 143667240 71.3,
+DenseNet121 8062504 75.0, DenseNet169 14307880 76.2, DenseNet201 20242984 77.3, InceptionV3 23851784 77.9,
+Xception 22910480 79.0, InceptionResNetV2 55873736 80.3, MobileNet 4253864 70.4, MobileNetV2 3538984 71.3,
+MobileNetV3Small 2554968 68.1, MobileNetV3Large 5507432 75.6, NASNetMobile 5326716 74.4, NASNetLarge 88949818 82.5,
+EfficientNetB0 5330571 77.1, EfficientNetB1 7856239 79.1, EfficientNetB2 9177569 80.1, EfficientNetB3 12320535 81.6,
+EfficientNetB4 19466823 82.9, EfficientNetB5 30562527 83.6, EfficientNetB6 43265143 84.0, EfficientNetB7 66658687 84.3,
+EfficientNetV2B0 7200312 78.7, EfficientNetV2B1 8212124 79.8, EfficientNetV2B2 10178374 80.5,
+EfficientNetV2B3 14467622 82.0, EfficientNetV2S 21612360 83.9, EfficientNetV2M 54431388 85.3,
+EfficientNetV2L 119027848 85.7, ConvNeXtTiny 28589128 81.3, ConvNeXtSmall 50223688 82.3, ConvNeXtBase 88591464 85.3,
+ConvNeXtLarge 197767336 86.3, ConvNeXtXLarge 350196968 86.7
+"""
+KNOWN = {name: (int(weights), float(top)) for name, weights, top in map(str.split, _KNOWN.split(","))}
+"""How many weights each has, and its published top-1 accuracy on ImageNet in per cent."""
 
 
 def prepared(side: tuple[int, int], mode: str) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def described(name: str, folder: Path) -> Backbone | None:
     known = replace(known, parameters=weights, size=sum(each.stat().st_size for each in parts))
     if _folder.is_timm(config):
         made_for = ("classify", "embed")[0 if config.get("num_classes") else 1 :]
-        return _with(known, "image", made_for, int(config.get("num_features") or 0))
+        return _with(known, "image", made_for, _folder.timm_width(config, parts[0]))
     modality = _transformers.modality_of(config, _transformers.preprocessor_of(folder))
     uses = _transformers.uses_of(config, modality, (folder / "modules.json").is_file())
     return _with(known, modality, uses, _transformers.width_of(config))

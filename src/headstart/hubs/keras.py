@@ -15,7 +15,7 @@ from headstart.core.offline import need_network
 from headstart.core.progress import Progress
 from headstart.core.registry import require
 from headstart.hubs import _names, _vision
-from headstart.hubs._keras import APPLICATIONS, Application, open_keras, prepared
+from headstart.hubs._keras import APPLICATIONS, KNOWN, UNFIT, Application, open_keras, prepared
 
 LICENCE = "Apache-2.0"
 SUFFIXES = (".keras", ".h5", ".hdf5")
@@ -40,7 +40,7 @@ class Keras(Hub):
         return [
             replace(_described(name), cached=_kept(each).is_file())
             for name, each in APPLICATIONS.items()
-            if query.casefold() in name.casefold()
+            if query.casefold() in name.casefold() and name not in UNFIT
         ]
 
     def fetch(self, backbone: Backbone, progress: Progress) -> Network:
@@ -85,6 +85,7 @@ class Keras(Hub):
                 size=weights.stat().st_size,
                 cached=True,
                 weights=str(weights) if backbone.weights else "",
+                accuracy=0.0 if backbone.weights or backbone.revision == _vision.RANDOM else KNOWN[name][1],
             ),
             preprocessing=prepared((application.side, application.side), application.mode),
             library="keras",
@@ -115,6 +116,9 @@ def _described(name: str) -> Backbone:
         modality="image",
         licence=LICENCE,
         width=APPLICATIONS[name].width,
+        parameters=KNOWN[name][0],
+        size=4 * KNOWN[name][0],
+        accuracy=KNOWN[name][1],
         uses=("classify", "embed"),
     )
 
@@ -132,6 +136,7 @@ def _fetched(name: str, application: Application, progress: Progress) -> Path:
     file = _kept(application)
     if not file.is_file():
         need_network(f"The weights of Keras's {name}")
+        require("keras", "keras")
         progress.say(f"Keras fetches {file.name}")
         try:
             _made(name, "imagenet")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from dataclasses import replace
 from typing import Any, final
 
 from headstart.core.backbone import Backbone, Hub, Network
 from headstart.core.errors import HubError, listed, nearest
-from headstart.core.files import atomic_file, cache_folder
+from headstart.core.files import atomic_file, cache_folder, write_json
 from headstart.core.progress import Progress
 from headstart.core.registry import require
 from headstart.hubs import _images, _licences, _names, _vision, registry
+from headstart.hubs._json import read_json
 
+MOST_COUNTED = 60
+"""Networks that are built to count their weights, for one list."""
 OWNER = "timm"
 """Whose repositories a name without an owner is looked for in."""
 
@@ -32,7 +36,12 @@ class Timm(Hub):
         """
         here = _here()
         names = require("timm", "timm").list_pretrained(f"*{query}*" if query else "")
-        return [replace(_described(name, _known(name)), cached=name in here) for name in names]
+        told = {name: _known(name) for name in names}
+        counted = _counted(told)
+        return [
+            replace(_described(name, told[name]), cached=name in here, parameters=counted.get(name, 0))
+            for name in names
+        ]
 
     def fetch(self, backbone: Backbone, progress: Progress) -> Network:
         """Return the architecture with its weights.
@@ -146,6 +155,30 @@ def _described(name: str, told: dict[str, Any]) -> Backbone:
         licence=_licences.spdx(str(told.get("license") or "")),
         uses=("classify", "embed") if classes else ("embed",),
     )
+
+
+def _counted(told: dict[str, dict[str, Any]]) -> dict[str, int]:
+    """Return how many weights each model has.
+
+    timm does not write that down, so that the networks are built without their weights, which takes a moment. What has
+    been counted is remembered, and of a long list only that is told.
+    """
+    torch, timm = require("torch", "timm"), require("timm", "timm")
+    file = cache_folder() / "models" / "timm-parameters.json"
+    known: dict[str, int] = read_json(file) if file.is_file() else {}
+    keys = {
+        name: f"{timm.__version__} {name.partition('.')[0]} {each.get('num_classes', 1000)}"
+        for name, each in told.items()
+    }
+    fresh = {key: name for name, key in keys.items() if key not in known}
+    if fresh and len(fresh) <= MOST_COUNTED:
+        for key, name in fresh.items():
+            with contextlib.suppress(RuntimeError, NotImplementedError, ValueError, TypeError), torch.device("meta"):
+                module = timm.create_model(name.partition(".")[0], num_classes=told[name].get("num_classes", 1000))
+                known[key] = sum(each.numel() for each in module.parameters())
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, known)
+    return {name: known.get(key, 0) for name, key in keys.items()}
 
 
 def _labels(config: dict[str, Any] | Any) -> list[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import wave
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
@@ -15,6 +18,17 @@ from headstart.core.errors import DataError, listed
 from headstart.core.modality import Modality
 from headstart.core.source import Table
 from headstart.modalities import _samples, _spectra
+
+
+def _example() -> str:
+    """Return a tenth of a second of a tone as a data: URL, for the server's documentation."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(1)
+        out.setframerate(4000)
+        out.writeframes(bytes([128, 255, 128, 0] * 100))
+    return "data:audio/wav;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 @final
@@ -66,7 +80,7 @@ class Audio(Modality):
                 "type": "string",
                 "format": "data-url",
                 "description": "A recording (wav, flac, mp3, ogg) as a data: URL: data:audio/wav;base64,…",
-                "examples": ["data:audio/wav;base64,UklGRg=="],
+                "examples": [_example()],
             }
             for name in self._columns
         }

@@ -21,6 +21,12 @@ from headstart.modalities import _gradients, _pixels
 
 THUMBNAIL = 64
 """Pixels of a side of the small picture that hand-crafted features and twins are worked out from."""
+EXAMPLE = (
+    "data:image/png;base64,"
+    "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQAQAAAAA3iMLMAAAAFElEQVR42mNgQAL8H5gYGDARMgAAI20BDofI/jkAAAAASUVO"
+    "RK5CYII="
+)
+"""A picture of 16 x 16 in black and white, for the server's documentation."""
 
 
 @final
@@ -71,7 +77,7 @@ class Image(Modality):
                 "type": "string",
                 "format": "data-url",
                 "description": "A picture as a data: URL: data:image/jpeg;base64,…",
-                "examples": ["data:image/png;base64,iVBORw0KGgo="],
+                "examples": [EXAMPLE],
             }
             for name in self._columns
         }

@@ -13,6 +13,7 @@ from headstart.core.arrays import Session
 from headstart.core.backbone import Network
 from headstart.core.errors import DataError, UsageError
 from headstart.core.pipeline import Pipeline
+from headstart.pipelines._classes import how_many
 from headstart.pipelines._text import OVERLAP, Window, arrays_of, encode, limit, plain, reader, windows
 
 WINDOW = 384
@@ -51,7 +52,8 @@ class Answer(Pipeline):
             UsageError: there is no context.
             DataError: an input is neither.
         """
-        return [_answered(network, session, *_asked(each, options["context"]), int(options["top"])) for each in inputs]
+        top = how_many(options["top"])
+        return [_answered(network, session, *_asked(each, options["context"]), top) for each in inputs]
 
     def show(self, record: Mapping[str, Any]) -> str:
         """Return a line for each answer."""

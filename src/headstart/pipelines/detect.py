@@ -57,7 +57,11 @@ class Detect(Pipeline):
         return "\n".join(lines) or "nothing found; --threshold sets the least score"
 
     def write(self, records: Sequence[Mapping[str, Any]], inputs: Sequence[Any], out: Path) -> bool:
-        """Write the picture with its boxes drawn onto it; several pictures into a folder; other suffixes are tables."""
+        """Write the picture with its boxes drawn onto it; other suffixes are tables.
+
+        Raises:
+            UsageError: there are several pictures.
+        """
         kind = PICTURES.get(out.suffix.lower())
         if kind is None:
             return False

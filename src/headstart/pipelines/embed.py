@@ -19,6 +19,8 @@ from headstart.pipelines._inputs import encoded
 class Embed(Pipeline):
     """The vector that the network gives before its own head."""
 
+    left_out = "-o FILE.npy, .parquet or .jsonl keeps all numbers"
+
     def supports(self, network: Network) -> str:
         """Every network that classifies or encodes gives vectors."""
         return "" if "embed" in network.backbone.uses else "it gives no vectors"
@@ -33,7 +35,7 @@ class Embed(Pipeline):
     def show(self, record: Mapping[str, Any]) -> str:
         """Return the first numbers and how many there are."""
         vector = record["embedding"]
-        return f"{', '.join(f'{value:.4f}' for value in vector[:8])}, … ({len(vector)} numbers; -o keeps them all)"
+        return f"{', '.join(f'{value:.4f}' for value in vector[:8])}, … ({len(vector)} numbers)"
 
     def write(self, records: Sequence[Mapping[str, Any]], inputs: Sequence[Any], out: Path) -> bool:
         """Write a .npy file of all vectors, (n, width); other suffixes are tables."""

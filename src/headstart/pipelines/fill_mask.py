@@ -12,6 +12,7 @@ from headstart.core.arrays import Session
 from headstart.core.backbone import Network
 from headstart.core.errors import DataError, HubError
 from headstart.core.pipeline import Pipeline
+from headstart.pipelines._classes import how_many
 from headstart.pipelines._inputs import softmax
 from headstart.pipelines._text import OVERLAP, arrays_of, best_seen, encode, limit, plain, reader, special, windows
 
@@ -51,7 +52,7 @@ class FillMask(Pipeline):
                 )
         records: list[dict[str, Any]] = []
         for start in range(0, len(texts), AT_ONCE):
-            records += _filled(network, session, texts[start : start + AT_ONCE], mask, int(options["top"]))
+            records += _filled(network, session, texts[start : start + AT_ONCE], mask, how_many(options["top"]))
         return records
 
     def show(self, record: Mapping[str, Any]) -> str:

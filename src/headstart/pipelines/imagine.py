@@ -32,6 +32,7 @@ class Imagine(Pipeline):
     its pictures may be from the average one.
     """
 
+    left_out = "-o FILE.png keeps what was drawn"
     options: Mapping[str, Any] = {"seed": None, "count": 1, "steps": None, "guidance": None, "truncation": None}
 
     def supports(self, network: Network) -> str:
@@ -71,7 +72,7 @@ class Imagine(Pipeline):
         """Return the pictures' size and seed."""
         last = record["seed"] + record["count"] - 1
         seeds = f"seed {record['seed']}" if record["count"] == 1 else f"seeds {record['seed']} to {last}"
-        return f"{record['count']} x {record['width']} x {record['height']} pixels, {seeds}; -o FILE.png keeps them"
+        return f"{record['count']} x {record['width']} x {record['height']} pixels, {seeds}"
 
     def write(self, records: Sequence[Mapping[str, Any]], inputs: Sequence[Any], out: Path) -> bool:
         """Write all pictures as one: alone, or as a grid with a row for each text; .npy keeps them apart."""

@@ -59,9 +59,18 @@ web; <a href="metrics">metrics</a> are for Prometheus.</p>
 const form = document.querySelector("form"), shown = document.querySelector("[role=status]");
 const url = new URL("predict", location.href);
 document.getElementById("curl").firstChild.data = document.getElementById("curl").textContent.replace("URL", () => url);
+const content = file => new Promise((done, failed) => {
+  const reader = new FileReader();
+  reader.onload = () => done(reader.result);
+  reader.onerror = () => failed(reader.error);
+  reader.readAsDataURL(file);
+});
 form.addEventListener("submit", async event => {
   event.preventDefault();
-  const row = Object.fromEntries([...new FormData(form)].filter(([, cell]) => cell.trim()));
+  const row = {};
+  for (const [name, cell] of new FormData(form)) {
+    if (cell instanceof File ? cell.size : cell.trim()) row[name] = cell instanceof File ? await content(cell) : cell;
+  }
   try {
     const answer = await fetch(url, {
       method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(row)
@@ -94,6 +103,9 @@ def _input(service: Service, name: str, schema: dict[str, Any]) -> str:
     label = f'<label for="{own}">{own} <span class="note">{escape(str(schema.get("description", "")))}</span></label>'
     if name in service.fields.texts:
         return f'{label}\n<textarea id="{own}" name="{own}" rows="3">\n{cell}</textarea>'
+    if name in service.fields.files:
+        accepted = cell.removeprefix("data:").partition("/")[0]
+        return f'{label}\n<input id="{own}" name="{own}" type="file" accept="{accepted}/*">'
     return f'{label}\n<input id="{own}" name="{own}" value="{cell}">'
 
 

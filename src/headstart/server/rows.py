@@ -57,17 +57,20 @@ class Fields:
         columns: their names, in order.
         texts: those of them that hold free text.
         main: the column that a bare text stands for.
+        files: those of them that hold files, sent as data: URLs.
     """
 
     columns: tuple[str, ...]
     texts: tuple[str, ...]
     main: str
+    files: tuple[str, ...] = ()
 
     @staticmethod
     def of(runtime: Runtime) -> Fields:
         """Return the fields of an opened model."""
-        texts = [name for modality in runtime.inputs if modality.pretrained for name in modality.columns]
-        return Fields(tuple(runtime.columns), tuple(texts), runtime.main_column)
+        read = [each for each in runtime.inputs if each.pretrained and not each.files]
+        texts = tuple(name for modality in read for name in modality.columns)
+        return Fields(tuple(runtime.columns), texts, runtime.main_column, tuple(runtime.file_columns))
 
     @property
     def alias(self) -> str:
@@ -90,7 +93,8 @@ class Fields:
             where: how an error calls the row.
 
         Raises:
-            RequestError: it is neither, a field is not known, not a plain value or given twice, or all are blank.
+            RequestError: it is neither, a field is not known, not a plain value, given twice, or a file's name, or all
+                are blank.
         """
         if isinstance(value, str):
             value = {self.main: value}
@@ -110,11 +114,24 @@ class Fields:
             column = self._column(name, where)
             if column in row:
                 raise RequestError(f"{where} gives '{column}' twice: '{self.alias}' is another name for it.")
+            if column in self.files:
+                self._check_file(cell, f"{where}: the field '{short(name)}'")
             row[column] = cell
             filled = filled or not is_blank(cell)
         if not filled:
             raise RequestError(f"{where} is blank.", allowed=f"At least one field is needed: {listed(self.columns)}.")
         return row
+
+    def _check_file(self, cell: Any, where: str) -> None:
+        # A path would be one on the server, whose files are not the caller's to read.
+        if is_blank(cell) or (isinstance(cell, str) and cell.startswith("data:")):
+            return
+        shown = f"'{short(cell)}'" if isinstance(cell, str) else kind(cell)
+        raise RequestError(
+            f"{where} is {shown}.",
+            allowed="A file is sent as its content, in a data: URL such as data:image/jpeg;base64,…",
+            hint="Paths and addresses are not opened by the server.",
+        )
 
     def _column(self, name: str, where: str) -> str:
         if name in self.columns:

@@ -11,7 +11,7 @@ from headstart.core.errors import DataError, listed
 from headstart.core.files import atomic_file
 from headstart.core.registry import require
 from headstart.core.source import Table, TableWriter
-from headstart.sources._cells import as_flat_text, check_names, is_media, plain
+from headstart.sources._cells import as_flat_text, check_names, plain
 from headstart.sources._files import destination, reading
 
 
@@ -93,14 +93,17 @@ class ArrowWriter(TableWriter):
             return arrow.string()
         if arrow.types.is_null(kind):
             return arrow.string()
-        return arrow.list_(arrow.string()) if arrow.types.is_list(kind) else kind
+        if arrow.types.is_list(kind):
+            # Vectors stay numbers; lists of anything else are labels.
+            return kind if arrow.types.is_floating(kind.value_type) else arrow.list_(arrow.string())
+        return kind
 
     def _array(self, field: Any, cells: list[Any]) -> Any:
         arrow = self._arrow
         cells = [plain(cell) for cell in cells]
         if arrow.types.is_string(field.type):
             cells = [None if cell is None else _utf8(as_flat_text(cell)) for cell in cells]
-        elif arrow.types.is_list(field.type):
+        elif arrow.types.is_list(field.type) and arrow.types.is_string(field.type.value_type):
             cells = [[_utf8(as_flat_text(each)) for each in cell] if isinstance(cell, list) else cell for cell in cells]
         try:
             return arrow.array(cells, type=field.type)

@@ -22,18 +22,19 @@ MAGIC = {
     b"\xff\xd8\xff": "image/jpeg",
     b"\x89PNG": "image/png",
     b"GIF8": "image/gif",
-    b"BM": "image/bmp",
     b"II*\x00": "image/tiff",
     b"MM\x00*": "image/tiff",
-    b"RIFF": "audio/wav",
     b"fLaC": "audio/flac",
     b"OggS": "audio/ogg",
-    b"ID3": "audio/mpeg",
-    b"FORM": "audio/aiff",
+    b"ID3\x02": "audio/mpeg",
+    b"ID3\x03": "audio/mpeg",
+    b"ID3\x04": "audio/mpeg",
+    b"\xff\xfb": "audio/mpeg",
+    b"\xff\xf3": "audio/mpeg",
 }
 """How the bytes of pictures and recordings begin, and what such a file is called."""
-SAMPLES = ("samples", "array")
-"""What the key of a recording's samples is called, beside its rate."""
+SAMPLES, RATES = ("samples", "array"), ("rate", "sampling_rate")
+"""What the keys of a recording in memory are called."""
 
 
 def plain(cell: Any) -> Any:
@@ -90,8 +91,8 @@ def media_type(content: bytes) -> str:
     >>> media_type(bytes([0x89]) + b"PNG"), media_type(b"RIFF no sound")
     ('image/png', '')
     """
-    if content.startswith(b"RIFF"):
-        return {b"WAVE": "audio/wav", b"WEBP": "image/webp"}.get(content[8:12], "")
+    if content.startswith((b"RIFF", b"FORM")):
+        return {b"WAVE": "audio/wav", b"WEBP": "image/webp", b"AIFF": "audio/aiff"}.get(content[8:12], "")
     if content.startswith(b"BM"):
         # Two letters begin many a text; a bitmap's header goes on with zeros.
         return "image/bmp" if content[6:10] == bytes(4) else ""
@@ -99,12 +100,15 @@ def media_type(content: bytes) -> str:
 
 
 def _record(cell: Mapping[Any, Any]) -> Any:
-    """Return a record as a Blob, where it holds a file, as it is, where it holds samples, else as JSON text."""
-    content = cell.get("bytes")
-    if isinstance(content, (bytes, bytearray, memoryview)):
-        kept = bytes(content)
-        return Blob(str(cell.get("path") or ""), lambda: kept)
-    return dict(cell) if any(hasattr(cell.get(key), "tolist") for key in SAMPLES) else _json_text(cell)
+    """Return a record as a Blob or a path, where it holds a file, as it is, where it holds samples, else as JSON."""
+    if "bytes" in cell:
+        content, path = cell["bytes"], str(cell.get("path") or "")
+        if isinstance(content, (bytes, bytearray, memoryview)):
+            kept = bytes(content)
+            return Blob(path, lambda: kept)
+        if content is None and cell.keys() == {"bytes", "path"}:
+            return path or None
+    return dict(cell) if any(key in cell for key in SAMPLES) and any(key in cell for key in RATES) else _json_text(cell)
 
 
 def named_files(tables: Iterable[Table]) -> Iterator[Table]:

@@ -11,6 +11,7 @@ from typing import Any, final
 from headstart.core.blob import Blob
 from headstart.core.errors import DataError, UsageError, listed
 from headstart.core.source import ReadOptions, Source, Table, TableWriter
+from headstart.sources._boxes import layout
 from headstart.sources._files import reading, shown
 from headstart.sources._media import KINDS, kind_of_files, tables
 from headstart.sources._text import TextFile
@@ -31,8 +32,9 @@ class Folder(Source):
     reads = "a folder of .txt files, pictures or recordings"
 
     def claims(self, reference: Any) -> bool:
-        """Return whether `reference` is a folder."""
-        return isinstance(reference, (str, os.PathLike)) and os.path.isdir(os.path.expanduser(reference))
+        """Return whether `reference` is a folder that no other source knows the layout of."""
+        named = isinstance(reference, (str, os.PathLike)) and os.path.isdir(os.path.expanduser(reference))
+        return named and not layout(reference)
 
     def chunks(self, reference: Any, options: ReadOptions, rows: int) -> Iterator[Table]:
         """Yield one row for each file.

@@ -87,6 +87,8 @@ def _listed(cells: Any) -> Any:
     """Return a column as Python values."""
     if getattr(getattr(cells, "dtype", None), "kind", "") == "M" and hasattr(cells, "astype"):
         cells = cells.astype("datetime64[us]")  # of nanoseconds numpy makes plain integers
+    if getattr(cells, "ndim", 1) > 1:
+        return list(cells)  # pictures or other arrays, one for each row
     return cells.to_list() if hasattr(cells, "to_list") else cells.tolist() if hasattr(cells, "tolist") else cells
 
 

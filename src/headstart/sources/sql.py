@@ -239,6 +239,8 @@ def _type(alchemy: Any, cells: Sequence[Any]) -> Any:
         return alchemy.Boolean()
     if kinds == {int} and all(abs(cell) < 2**63 for cell in cells if cell is not None):
         return alchemy.BigInteger()
+    if kinds == {bytes}:
+        return alchemy.LargeBinary()
     if kinds and kinds <= {int, float} and kinds != {int}:
         return alchemy.Double()
     if kinds == {datetime}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import numpy as np
 from headstart import modalities
 from headstart.core.dataset import Dataset, as_text, is_blank
 from headstart.core.errors import DataError, listed
+from headstart.sources._cells import as_flat_text
 from headstart.stages import twins
 from headstart.stages.language import shares
 
@@ -67,7 +69,7 @@ def check(dataset: Dataset, group: str = "") -> Checked:
     counted = {"rows": int((sizes[groups] > 1).sum()), "groups": int((sizes > 1).sum())}
     for target in dataset.targets:
         warnings += _target_warnings(dataset, target)
-        warnings += _conflicts(texts, dataset.column(target), target)
+        warnings += _conflicts(dataset, texts, target)
         warnings += _leaks(dataset, target)
     if counted["rows"] > 0.02 * len(dataset):
         kind = next((words for name, words in TWIN.items() if name in dataset.inputs), "an equal twin")
@@ -83,12 +85,15 @@ def check(dataset: Dataset, group: str = "") -> Checked:
 
 
 def _twins(dataset: Dataset, texts: Sequence[str]) -> np.ndarray:
-    """Return a group number for each row, (n,): texts that are nearly equal, or pictures, or equal rows of values."""
+    """Return a group number for each row, (n,): texts that are nearly equal, or files, or equal rows of values."""
     parts = [twins.groups(joined(dataset, "text"))] if "text" in dataset.inputs else []
     for name, columns in dataset.inputs.items():
-        found = modalities.registry.get(name).fit(dataset.table, columns, dataset.kinds).signatures(dataset.table)
+        modality = modalities.registry.get(name).fit(dataset.table, columns, dataset.kinds)
+        found = modality.signatures(dataset.table)
         if found is not None:
             parts.append(twins.near(found))
+        elif modality.files:
+            parts.append(twins.same(joined(dataset, name)))
     return twins.merged(parts) if parts else twins.same(texts)
 
 
@@ -107,9 +112,24 @@ def _grouped(dataset: Dataset, group: str, groups: np.ndarray, warnings: list[st
 
 
 def joined(dataset: Dataset, modality: str = "") -> list[str]:
-    """Return each row's input cells, of one modality or all, as one text, for comparing rows."""
-    columns = [dataset.table[name] for name in (dataset.inputs[modality] if modality else dataset.input_columns)]
-    return ["\n".join(as_text(cell) for cell in cells) for cells in zip(*columns, strict=True)]
+    """Return each row's input cells, of one modality or all, as one text, for comparing rows.
+
+    A file stands there as a hash of what is in it: copies differ in name, and files of one name may differ.
+    """
+    columns: list[list[str]] = []
+    for name, names in dataset.inputs.items():
+        if modality in ("", name):
+            columns += _compared(dataset, name, names)
+    return ["\n".join(cells) for cells in zip(*columns, strict=True)]
+
+
+def _compared(dataset: Dataset, name: str, columns: Sequence[str]) -> list[list[str]]:
+    kind = modalities.registry.get(name)
+    if not kind.files:
+        return [[as_text(cell) for cell in dataset.table[column]] for column in columns]
+    modality = kind.fit(dataset.table, columns, dataset.kinds)
+    contents = modality.contents(modality.prepare(dataset.table))
+    return [[hashlib.sha256(each if isinstance(each, bytes) else each.encode()).hexdigest() for each in contents]]
 
 
 def usable(dataset: Dataset, warnings: list[str]) -> Dataset:
@@ -167,7 +187,8 @@ def _target_warnings(dataset: Dataset, target: str) -> list[str]:
             f"'{target}' is blank in {len(dataset) - len(filled):,} rows ({share:.0%}): it is learnt from the "
             f"{len(filled):,} rows that have it, and answered for every row."
         )
-    counts = Counter(as_text(cell).strip() for cell in filled)
+    parts = [cell if isinstance(cell, (list, tuple, set)) else [cell] for cell in filled]
+    counts = Counter(as_text(part).strip() for cell in parts for part in cell)
     small = sorted(label for label, count in counts.items() if 1 < count < FEW)
     if small and len(counts) <= 0.5 * len(filled):
         warnings.append(f"'{target}' has {len(small)} classes with fewer than {FEW} rows: {listed(small, 6)}.")
@@ -202,19 +223,20 @@ def drop_single(dataset: Dataset, target: str, warnings: list[str]) -> Dataset:
     return replace(dataset, table={**dataset.table, target: kept})
 
 
-def _conflicts(texts: Sequence[str], cells: Sequence[Any], target: str) -> list[str]:
+def _conflicts(dataset: Dataset, texts: Sequence[str], target: str) -> list[str]:
     labels: dict[str, set[str]] = defaultdict(set)
-    rows: Counter[str] = Counter()
-    for text, cell in zip(texts, cells, strict=True):
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, (text, cell) in enumerate(zip(texts, dataset.column(target), strict=True)):
         if not is_blank(cell):
             labels[text].add(as_text(cell).strip())
-            rows[text] += 1
+            rows[text].append(row)
     torn = [text for text, found in labels.items() if len(found) > 1]
     if not torn:
         return []
-    example = " ".join(torn[0].split())[:60]
+    cells = [dataset.table[name][rows[torn[0]][0]] for name in dataset.input_columns]
+    example = " ".join(" ".join(as_flat_text(cell) for cell in cells).split())[:60]
     return [
-        f"{sum(rows[text] for text in torn):,} rows have equal inputs but different '{target}' "
+        f"{sum(len(rows[text]) for text in torn):,} rows have equal inputs but different '{target}' "
         f"(for example '{example}'): no model can get them all right."
     ]
 

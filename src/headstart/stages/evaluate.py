@@ -13,7 +13,7 @@ from headstart.core.errors import DataError, listed, nearest
 from headstart.core.files import atomic_folder
 from headstart.core.progress import Progress, Quiet
 from headstart.core.source import ReadOptions, Table
-from headstart.stages.files import folder_of, opened_files, renamed_file
+from headstart.stages.files import folder_of, opened_files, readable, renamed_file, unread
 from headstart.stages.judge import judge
 from headstart.stages.model import Model, open_model
 from headstart.stages.read import describe, read_table
@@ -49,6 +49,11 @@ def evaluate(
     table = opened_files(renamed_file(table, files), files, folder_of(source))
     names = _targets(model, table, target)
     model.runtime.check_columns(table)
+    kept, broken = readable(model.runtime.inputs, table)
+    if broken and not len(kept):
+        raise DataError(f"None of the {len(broken):,} files can be read: {broken[0]}")
+    table = take_rows(table, kept) if broken else table
+    warnings = [f"{len(broken):,} rows are left out {unread(broken)}"] if broken else []
     rows = table_rows(table)
     targets: dict[str, Any] = {}
     features = _features(model, table, progress)
@@ -65,7 +70,7 @@ def evaluate(
         "bundle": str(model.path),
         "method": model.report.get("method"),
         "backbone": model.report.get("backbone"),
-        "data": {"origin": describe(source), "rows": rows, "test_rows": rows, "notes": notes},
+        "data": {"origin": describe(source), "rows": rows, "test_rows": rows, "notes": notes, "warnings": warnings},
         "targets": targets,
     }
     if out:

@@ -8,10 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from headstart import modalities
 from headstart.core.blob import Blob
-from headstart.core.dataset import Dataset, is_blank
+from headstart.core.dataset import Dataset, is_blank, table_rows
+from headstart.core.modality import Modality
 from headstart.core.source import Table
+from headstart.stages.kinds import kind_of_files
 
 SAMPLE = 20
 """Files that are looked for to find out which folder they are in."""
@@ -75,13 +79,39 @@ def _fetched(url: str) -> bytes:
 
 
 def renamed_file(table: Table, columns: Sequence[str]) -> Table:
-    """Return a table whose one column of Blobs is called what the model calls its own, where that one is missing."""
+    """Return a table whose one column of files is called what the model calls its own, where that one is missing."""
     if len(columns) != 1 or columns[0] in table:
         return table
-    blobs = [name for name, cells in table.items() if any(isinstance(cell, Blob) for cell in cells[:100])]
+    found = [name for name, cells in table.items() if kind_of_files(cells[:100])]
+    # A folder gives the files, and beside them their names.
+    opened = [name for name in found if not isinstance(next(each for each in table[name] if not is_blank(each)), str)]
+    found = opened or found
     return (
-        {columns[0] if name == blobs[0] else name: cells for name, cells in table.items()} if len(blobs) == 1 else table
+        {columns[0] if name == found[0] else name: cells for name, cells in table.items()} if len(found) == 1 else table
     )
+
+
+def is_single_file(reference: str, columns: Sequence[str]) -> bool:
+    """Return whether a model with these columns of files is given one picture or recording that is there."""
+    return bool(columns) and os.path.isfile(os.path.expanduser(reference)) and bool(kind_of_files([reference]))
+
+
+def readable(inputs: Sequence[Modality], table: Table) -> tuple[np.ndarray, list[str]]:
+    """Return the numbers of the rows whose files can be read, (n,), and what is wrong with the others."""
+    broken: dict[int, str] = {}
+    for modality in inputs:
+        if modality.files:
+            for name in modality.columns:
+                cells = table.get(name, [])
+                broken |= {row: f"Row {row + 1} has no file." for row, cell in enumerate(cells) if is_blank(cell)}
+            broken |= modality.unreadable(table)
+    return np.array([row for row in range(table_rows(table)) if row not in broken], np.int64), list(broken.values())
+
+
+def unread(reasons: Sequence[str]) -> str:
+    """Return how many files cannot be read and what is wrong with the first, as the end of a sentence."""
+    more = f" And {len(reasons) - 5:,} more." if len(reasons) > 5 else ""
+    return f"because their file cannot be read: {' '.join(reasons[:5])}{more}"
 
 
 def open_rows(rows: Sequence[Any], main: str, columns: Sequence[str]) -> list[Any]:

@@ -14,7 +14,12 @@ from headstart.stages.kinds import is_number, is_text_name, kind_of, word_count,
 RICH = ("text", "image", "audio")
 """Kinds of columns that pretrained networks read."""
 KINDS = {"text": "text", "image": "picture", "audio": "recording"}
-UNUSABLE = {"id": "an identifier", "constant": "always the same", "empty": "empty"}
+UNUSABLE = {
+    "id": "an identifier",
+    "constant": "always the same",
+    "empty": "empty",
+    "boxes": "boxes that were marked, as the labels were",
+}
 TARGET_NAMES = (
     *("label", "labels", "target", "class", "category", "intent", "department", "queue", "sentiment", "topic"),
     *("outcome", "tag", "tags", "churn", "churned", "priority", "y", "type"),

@@ -1,4 +1,7 @@
-"""What kind of column it is: `text`, `image`, `audio`, `category`, `number`, `date`, `id`, `constant` or `empty`."""
+"""What kind of column it is.
+
+`text`, `image`, `audio`, `category`, `number`, `date`; or what is no input: `id`, `constant`, `empty` or `boxes`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import Any
 
 from headstart.core.blob import Blob
 from headstart.core.dataset import as_text, is_blank
+from headstart.sources._cells import is_media, media_type
 
 SAMPLE = 20_000
 """Cells of a column that are looked at."""
@@ -48,38 +52,24 @@ SUFFIXES = {
     "audio": (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aiff", ".aif", ".au", ".m4a"),
 }
 """How files of each kind end."""
-MAGIC = {
-    "image": (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF....WEBP", b"II*\x00", b"MM\x00*"),
-    "audio": (b"RIFF....WAVE", b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"FORM....AIFF"),
-}
-"""How the content of such files begins; a dot stands for any byte."""
 
 
 def _is_file(cell: Any, kind: str, suffixes: tuple[str, ...]) -> bool:
     """Return whether a cell is a file of a kind: its name or URL, its content, or what Python holds it as."""
     if isinstance(cell, Blob):
-        cell = cell.name
+        known = cell.name.lower().endswith(tuple(suffix for each in SUFFIXES.values() for suffix in each))
+        cell = cell.name if known else cell.read()
     if isinstance(cell, (str, os.PathLike)):
         name = os.fspath(cell).strip()
         if name.startswith("data:"):
             return name.startswith(f"data:{kind}/")
         # A sentence may end in a file's name; a file's name is one line without a gap of several words.
         return name.partition("?")[0].lower().endswith(suffixes) and len(name) < 1024 and "\n" not in name
-    if isinstance(cell, dict):
-        cell = cell.get("bytes")
     if isinstance(cell, bytes):
-        return any(_begins(cell, mark) for mark in MAGIC[kind])
-    module = type(cell).__module__.partition(".")[0]
-    return kind == "image" and (module == "PIL" or getattr(cell, "ndim", 0) == 3)
-
-
-def _begins(content: bytes, mark: bytes) -> bool:
-    return len(content) > len(mark) and all(
-        want in (b".", have)
-        for want, have in zip(
-            (mark[i : i + 1] for i in range(len(mark))), (content[i : i + 1] for i in range(len(mark))), strict=True
-        )
-    )
+        return media_type(cell).startswith(f"{kind}/")
+    if isinstance(cell, dict):
+        return kind == "audio"  # no other record stays one
+    return kind == "image" and is_media(cell)
 
 
 def words_of_name(name: str) -> list[str]:
@@ -157,9 +147,10 @@ def kind_of(name: str, cells: Sequence[Any]) -> str:
         return "empty"
     if len(cells) > 1 and len(filled) == len(some) and _constant(cells):
         return "constant"
-    for kind, suffixes in SUFFIXES.items():
-        if _most(filled, partial(_is_file, kind=kind, suffixes=suffixes)):
-            return kind
+    if kind := kind_of_files(filled):
+        return kind
+    if any(isinstance(cell, list) and any(isinstance(part, dict) for part in cell) for cell in filled):
+        return "boxes"
     if any(isinstance(cell, (list, tuple, set)) for cell in filled):
         return "category"
     if _most(filled, is_number):
@@ -169,7 +160,18 @@ def kind_of(name: str, cells: Sequence[Any]) -> str:
     return _kind_of_texts(name, [as_text(cell).strip() for cell in filled])
 
 
+def kind_of_files(cells: Sequence[Any]) -> str:
+    """Return `image` or `audio` where nearly all cells are such files, else an empty text."""
+    filled = [cell for cell in cells if not is_blank(cell)]
+    for kind, suffixes in SUFFIXES.items():
+        if filled and _most(filled, partial(_is_file, kind=kind, suffixes=suffixes)):
+            return kind
+    return ""
+
+
 def _constant(cells: Sequence[Any]) -> bool:
+    if is_media(cells[0]) or isinstance(cells[0], dict):
+        return False  # the text of a large array does not tell it from others
     first = as_text(cells[0]).strip()
     return all(as_text(cell).strip() == first for cell in cells)
 

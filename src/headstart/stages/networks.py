@@ -6,10 +6,12 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, final
+
+import numpy as np
 
 from headstart import formats, hubs
-from headstart.core.arrays import Session
+from headstart.core.arrays import Arrays, Session
 from headstart.core.backbone import Backbone, Network
 from headstart.core.bundle import Bundle
 from headstart.core.errors import BundleError, HubError, MissingExtra, UsageError, listed
@@ -107,16 +109,37 @@ def open_network(
     return start(replace(network, use=use), format_name)
 
 
+@final
+class Mirrored(Session):
+    """A network that sees each picture and its mirror image, and gives the mean of both.
+
+    Args:
+        inner: the network.
+        axis: which axis of `pixels` runs from left to right.
+    """
+
+    def __init__(self, inner: Session, axis: int) -> None:
+        self.inner, self.axis = inner, axis
+
+    def run(self, arrays: Arrays) -> dict[str, np.ndarray]:
+        """Return the mean of the outputs."""
+        first = self.inner.run(arrays)
+        second = self.inner.run({"pixels": np.flip(arrays["pixels"], self.axis)})
+        return {name: (value + second[name]) / 2 for name, value in first.items()}
+
+
 def viewed(network: Network, view: Mapping[str, Any]) -> Network:
     """Return a network that looks at its inputs in another way than it was published with.
 
     Args:
         view: `whole` (the whole picture, stretched, in place of its centre), `layers` (how many depths of the network
-            its vector is made of).
+            its vector is made of), `mirror` (each picture and its mirror image, averaged).
     """
     preprocessing, pooling = dict(network.preprocessing), dict(network.pooling)
     if view.get("whole") and preprocessing.get("crop"):
         preprocessing |= {"size": list(preprocessing["crop"]), "crop": None}
+    if view.get("mirror"):
+        preprocessing["mirror"] = True
     if view.get("layers"):
         pooling["layers"] = int(view["layers"])
     return replace(network, preprocessing=preprocessing, pooling=pooling)
@@ -136,10 +159,16 @@ def start(network: Network, format_name: str = "", threads: int = 0) -> Opened:
         if not reason:
             precision, cores = engine.precisions()[0], threads or core_count()
             try:
-                return Opened(network, engine.open(network, precision, cores), name, precision, cores)
+                session = engine.open(network, precision, cores)
             except Unfit as error:
                 reason = error.problem
+            else:
+                if network.preprocessing.get("mirror"):
+                    session = Mirrored(session, 3 if network.preprocessing.get("layout", "nchw") == "nchw" else 2)
+                return Opened(network, session, name, precision, cores)
         reasons.append(f"{name}: {reason}")
+    # What can be installed is what helps.
+    reasons.sort(key=lambda reason: "pip install" not in reason)
     raise HubError(f"No engine can run '{network.backbone.reference}': {'; '.join(reasons)}.")
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from headstart.core.blob import Blob
-from headstart.core.dataset import table_rows
+from headstart.core.dataset import table_rows, take_rows
 from headstart.core.errors import DataError, listed
 from headstart.core.progress import Progress, Quiet
 from headstart.core.source import ReadOptions, Table
-from headstart.stages.files import folder_of, opened_files, renamed_file
+from headstart.runtime import Runtime
+from headstart.stages.files import folder_of, opened_files, readable, renamed_file, unread
 from headstart.stages.model import Model, open_model
 from headstart.stages.read import open_table, table_writer
 
@@ -44,22 +45,27 @@ def predict(
     count = 0
     with table_writer(out) as writer, progress.bar("answering", 0) as bar:
         rows = FILES if model.runtime.file_columns else CHUNK
-        for table in answered(model, open_table(source, options, rows), folder_of(source)):
+        for table in answered(model, open_table(source, options, rows), folder_of(source), progress):
             writer.write(table)
             count += table_rows(table)
             bar.advance(table_rows(table))
     return count
 
 
-def answered(model: Model, chunks: Iterable[Table], folder: Path = Path()) -> Iterator[Table]:
+def answered(
+    model: Model, chunks: Iterable[Table], folder: Path = Path(), progress: Progress | None = None
+) -> Iterator[Table]:
     """Yield each chunk with the answer columns added; names of files count from `folder`.
+
+    Where a row's file cannot be read its answers are missing, which `progress` is told.
 
     Raises:
         DataError: the table already has a column of an answer's name, other than the targets' own.
     """
     files = model.runtime.file_columns
     opened = (opened_files(renamed_file(chunk, files), files, folder) for chunk in chunks)
-    for table, answers in model.runtime.predict_chunks(opened):
+    for number, table in enumerate(opened):
+        answers = _answers(model.runtime, table, number == 0, progress or Quiet())
         taken = [name for name in answers if name in table and name not in model.runtime.targets]
         if taken:
             raise DataError(
@@ -74,6 +80,22 @@ def answered(model: Model, chunks: Iterable[Table], folder: Path = Path()) -> It
             | truths
             | answers
         )
+
+
+def _answers(runtime: Runtime, table: Table, first: bool, progress: Progress) -> Table:
+    try:
+        return runtime.predict(table)
+    except DataError:
+        rows, reasons = readable(runtime.inputs, table)
+        if not reasons or (first and not len(rows)):
+            raise
+    progress.say(f"{len(reasons):,} rows have no answer {unread(reasons)}")
+    some = runtime.predict(take_rows(table, rows))
+    answers: Table = {name: [None] * table_rows(table) for name in some}
+    for name, cells in some.items():
+        for row, cell in zip(rows, cells, strict=True):
+            answers[name][row] = cell
+    return answers
 
 
 def lines(stream: TextIO, rows: int) -> Iterator[list[str]]:

@@ -12,11 +12,17 @@ from headstart import hubs, pipelines
 from headstart.core.arrays import Session
 from headstart.core.backbone import REFERENCE, Backbone, Network
 from headstart.core.blob import Blob
-from headstart.core.errors import DataError, UsageError, listed
+from headstart.core.errors import DataError, UsageError, listed, nearest
 from headstart.core.pipeline import Pipeline
 from headstart.core.progress import Progress, Quiet
+from headstart.core.source import ReadOptions
+from headstart.stages.answer import Answers, answer_table
+from headstart.stages.files import as_blob
+from headstart.stages.kinds import SUFFIXES
 from headstart.stages.networks import SHORT, open_network
 from headstart.stages.read import table_writer
+
+KINDS = {"text": "texts", "image": "files of pictures", "audio": "files of recordings"}
 
 
 @final
@@ -62,6 +68,50 @@ class Pretrained:
         """
         return self.pipeline.stream(self.network, self.session, self.cell(given), self._settled(options))
 
+    def predict_table(
+        self,
+        source: Any,
+        *,
+        out: Any,
+        column: str = "",
+        read: ReadOptions = ReadOptions(),  # noqa: B008  (frozen)
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> int:
+        """Answer every row of a table, a folder or an archive in constant memory; return how many rows there were.
+
+        Rows that cannot be read have no answer; `progress` hears of them.
+
+        Args:
+            source: a table with a column of what the model reads, or a folder or archive of files of that kind.
+            out: a table's name: its own columns come first, the answers behind; or a .npy file of vectors.
+            column: the one to read; found out where it is empty.
+            read: how to read the table.
+            options: the task's own, such as `top=3`.
+
+        Raises:
+            DataError: it cannot be read, or has no one column that the model reads; nothing is written.
+            UsageError: the task makes pictures, or nothing is written under such a name.
+        """
+        return answer_table(
+            self.answers(options), source, out, self.task, column=column, options=read, progress=progress
+        )
+
+    def answers(self, options: Mapping[str, Any]) -> Answers:
+        """Return what answers the rows of tables with some of the task's options.
+
+        Raises:
+            UsageError: the task makes pictures, which no table holds.
+        """
+        if self.task == "imagine":
+            raise UsageError("This task draws pictures, which no table holds.", hint="Give texts, and -o FILE.png.")
+        settled = self._settled(options)
+
+        def run(inputs: Sequence[Any]) -> list[dict[str, Any]]:
+            return self.pipeline.run(self.network, self.session, inputs, settled)
+
+        return Answers(self.network.backbone.modality, run, self.task == "answer" and not options.get("context"))
+
     def _settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return all options; a voice detector that is named by its reference is opened, once."""
         settled = self.pipeline.settle(options)
@@ -73,19 +123,29 @@ class Pretrained:
         return settled
 
     def cell(self, given: Any) -> Any:
-        """Return an input as the pipeline reads it: a text as it is, else a path as a Blob.
+        """Return an input as the pipeline reads it: a text as it is, else a path or URL as a Blob.
 
         Raises:
-            DataError: there is no such file.
+            DataError: there is no such file, or it is of another kind than the model reads.
         """
-        if self.network.backbone.modality in ("text", "noise") or not isinstance(given, (str, os.PathLike)):
+        reads = self.network.backbone.modality
+        if reads == "noise" or not isinstance(given, (str, os.PathLike)):
             return given
-        if isinstance(given, str) and given.startswith("data:"):
-            return given
-        path = Path(given).expanduser()
-        if not path.is_file():
-            raise DataError(f"There is no file '{given}'.", hint=f"This model reads {self.network.backbone.modality}.")
-        return Blob.of_file(path, str(given))
+        name = os.fspath(given)
+        if not name.strip() and self.task not in ("generate", "imagine"):
+            raise DataError("The input is empty.", allowed=f"This model reads {KINDS[reads]}.")
+        if reads == "text":
+            return _text_of(given)
+        if name.startswith("data:"):
+            return name
+        if name.startswith(("http://", "https://")):
+            return as_blob(name)
+        path = Path(name).expanduser()
+        if not is_there(path):
+            raise DataError(f"There is no file '{name[:200]}'.", allowed=f"This model reads {KINDS[reads]}.")
+        if path.is_dir():
+            raise DataError(f"'{name}' is a folder.", hint="Give it as the only input, or name files in it.")
+        return Blob.of_file(path, name)
 
     def write(self, records: Sequence[Mapping[str, Any]], inputs: Sequence[Any], out: Path | str) -> None:
         """Write answers: a picture, a sound or vectors where the task makes them, else a table, input first.
@@ -135,6 +195,33 @@ def pretrained(
     return Pretrained(network.use, pipeline, network, opened.session)
 
 
+def is_there(path: Path) -> bool:
+    """Return whether there is a file or folder of that name; a long text is none."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _text_of(given: Any) -> str:
+    """Return a text, unless it is the name of a file, which is not what is to be read.
+
+    Raises:
+        DataError: it is one.
+    """
+    text = os.fspath(given)
+    if (isinstance(given, os.PathLike) or (" " not in text and "." in text)) and is_there(Path(text).expanduser()):
+        kind = next((kind for kind, suffixes in SUFFIXES.items() if text.lower().endswith(suffixes)), "")
+        raise DataError(
+            f"'{text}' is a file, and this model reads text.",
+            allowed="A text in quotes; a table such as .csv, .jsonl or .parquet; '-' for lines of standard input.",
+            hint=f"Models that read it: headstart models --modality {kind}"
+            if kind
+            else f"For its lines: headstart predict MODEL - < '{text}'",
+        )
+    return text
+
+
 def _is_conversation(inputs: Sequence[Any]) -> bool:
     return bool(inputs) and all(isinstance(each, Mapping) and "role" in each for each in inputs)
 
@@ -144,11 +231,22 @@ def is_reference(text: str) -> bool:
 
     >>> is_reference("builtin:all-MiniLM-L6-v2"), is_reference("models/tickets")
     (True, False)
+
+    Raises:
+        UsageError: it looks like one, and there is no such hub.
     """
     match = REFERENCE.fullmatch(text)
-    if match is None or os.path.exists(text):
+    # One letter is a drive.
+    if match is None or len(match["hub"]) == 1 or os.path.exists(text):
         return False
-    return match["hub"] in SHORT or match["hub"] in hubs.registry.names()
+    known = [*SHORT, *hubs.registry.names()]
+    if match["hub"] not in known:
+        raise UsageError(
+            f"There is no hub '{match['hub']}', and no folder '{text}'.",
+            allowed=f"Hubs: {listed(sorted(known), 20)}.",
+            hint=nearest(match["hub"], known),
+        )
+    return True
 
 
 def backbone_of(reference: str) -> Backbone:

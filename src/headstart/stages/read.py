@@ -14,6 +14,7 @@ from headstart.core.dataset import table_rows
 from headstart.core.errors import DataError, HeadstartError, MissingExtra, UsageError
 from headstart.core.source import ReadOptions, Source, Table, TableWriter
 from headstart.sources import registry
+from headstart.sources._cells import named_files
 from headstart.sources._files import existing, shown
 
 INSTEAD = {
@@ -93,7 +94,7 @@ def open_table(reference: Any, options: ReadOptions = ReadOptions(), rows: int =
         UsageError: nothing reads such a reference; the sentence lists what can be read.
         DataError: what is there cannot be read; the sentence names the line.
     """
-    return find_source(reference).chunks(reference, options, rows)
+    return named_files(find_source(reference).chunks(reference, options, rows))
 
 
 def read_table(
@@ -107,7 +108,7 @@ def read_table(
         UsageError, DataError: as for `open_table`.
     """
     source, table = find_source(reference), Table()
-    for chunk in source.chunks(reference, options, min(8192, limit or 8192)):
+    for chunk in named_files(source.chunks(reference, options, min(8192, limit or 8192))):
         if not table:
             table = {name: list(cells) for name, cells in chunk.items()}
         else:
