@@ -163,6 +163,8 @@ def test_a_bundle_of_a_newer_format(refused, bundle, tmp_path):
     manifest = json.loads((copy / MANIFEST).read_text())
     (copy / MANIFEST).write_text(json.dumps({**manifest, "format": 99}))
     assert "newer headstart" in refused("show", copy)
+    (copy / MANIFEST).write_text(json.dumps({**manifest, "format": 1}))
+    assert "no longer reads" in refused("show", copy)
 
 
 def test_a_place_that_holds_other_things_is_not_overwritten(refused, table, tmp_path):

@@ -18,7 +18,7 @@ EXAMPLE = (
 )
 HEADINGS = ("model", "reads", "width", "weights", "licence", "size", "accuracy", "")
 RIGHT = ("width", "weights", "size", "accuracy")
-NONE = "Models that do not tell their weights or licence fit no filter by them; headstart models NAME lists all of a name."
+NONE = "Models that do not tell their weights or licence fit no filter by them; search for a name without filters."
 LONGEST = 48
 """Characters of a name that are shown on a terminal."""
 
@@ -66,14 +66,15 @@ def run(chosen: argparse.Namespace) -> Any:
         progress=console(chosen),
     )
     if not chosen.json:
-        _print_table(found, chosen.limit)
+        _print_table(found, chosen.limit, bool(chosen.max_params or chosen.license))
     return found
 
 
-def _print_table(found: Sequence[dict[str, Any]], limit: int) -> None:
+def _print_table(found: Sequence[dict[str, Any]], limit: int, filtered: bool) -> None:
     if not found:
         print("No model fits that.")
-        print(NONE, file=sys.stderr)
+        if filtered:
+            print(NONE, file=sys.stderr)
         return
     rows = [HEADINGS, *map(_row, found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]

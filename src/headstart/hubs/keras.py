@@ -64,6 +64,8 @@ class Keras(Hub):
         name = names[backbone.name.casefold()]
         if backbone.revision != _vision.RANDOM:
             _vision.no_revision(backbone, "Keras publishes one set of weights for each application.")
+        if name in UNFIT:
+            raise HubError(f"Keras cannot build '{name}' on PyTorch.", hint="Take timm's or torchvision's MobileNets.")
         application = APPLICATIONS[name]
         weights = _vision.given(backbone)
         labels = _names.known(1000)

@@ -174,7 +174,7 @@ def naive(target: Mapping[str, Any]) -> str:
     """Return a sentence on what a random split would have claimed, or an empty text."""
     key = primary(target)
     claimed, honest = number(target.get(f"random_split_{key}")), number(target.get(f"grouped_split_{key}"))
-    if claimed is None:
+    if claimed is None or (honest is not None and claimed - honest < 0.02):
         return ""
     form = share if is_share(key) else decimal
     name = named(key, target)[0]

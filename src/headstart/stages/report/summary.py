@@ -36,7 +36,7 @@ from headstart.stages.report.wording import (
 )
 
 NARROWEST = 40
-_NAME = 18
+_NAME = 19
 """Columns of the names on the left."""
 _SHOWN = ("accuracy", "r2", "mae", "macro_f1", "ece")
 
