@@ -134,7 +134,7 @@ def _threads() -> int:
 
 def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (" ".join(lines[:2]) or type(error).__name__)[:300].rstrip(".")
+    return (" ".join(lines[:3]) or type(error).__name__)[:300].rstrip(".")
 
 
 def _shape(network: Network) -> tuple[int, int, int]:
