@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
 
 from headstart.core.arrays import Session
 from headstart.core.backbone import Network
@@ -38,3 +40,10 @@ class Format(ABC):
             HubError: it cannot be opened.
             Unfit: the same, and the next engine is to be asked; its `problem` is a reason as `supports` gives it.
         """
+
+    def worked_out(self, network: Network) -> Mapping[str, Path]:
+        """Return the folders of what it made of the network when it was opened, for a bundle to carry.
+
+        Each is put into the network's folder under the name that it is given here, where `open` looks for it first.
+        """
+        return {}

@@ -37,6 +37,8 @@ TOLERANCE = 1e-3
 COUNTS = (2, 3, 1)
 """How many pictures it is traced with, and then compared with."""
 GRAPH, REASON = "graph.xml", "unfit.txt"
+CARRIED = "openvino_graph"
+"""The folder within a network's own that holds its graph, where a bundle carries it."""
 
 
 def concerns(network: Network) -> bool:
@@ -50,7 +52,7 @@ def unsupported(network: Network) -> str:
         return f"it is to {network.use.replace('_', ' ')}"
     if _side(network) is None:
         return "its preprocessing sets no size"
-    kept = _kept(network)
+    kept = place(network)
     if (kept / GRAPH).is_file():
         return ""
     if (kept / REASON).is_file():
@@ -69,8 +71,14 @@ def _side(network: Network) -> tuple[int, int] | None:
     return (int(size[0]), int(size[1])) if isinstance(size, (list, tuple)) and len(size) == 2 else None
 
 
+def place(network: Network) -> Path:
+    """Return where the graph is, or will be: beside the network's files, or in headstart's cache."""
+    carried = network.folder / CARRIED
+    return carried if (carried / GRAPH).is_file() else _kept(network)
+
+
 def _kept(network: Network) -> Path:
-    """Return where the graph is kept: what changes its numbers is in the folder's name."""
+    """Return where the graph is kept in the cache: what changes its numbers is in the folder's name."""
     other = Path(network.backbone.weights) if network.backbone.weights else network.weights
     identity = {
         "version": VERSION,
@@ -96,7 +104,7 @@ def read(network: Network, core: ov.Core) -> Any:
         Unfit: it cannot be traced, gives other numbers than PyTorch, or cannot be kept.
         HubError: its weights do not fit, or it has other classes than there are names.
     """
-    kept = _kept(network)
+    kept = place(network)
     try:
         if not kept.is_dir():
             with locked(kept.with_name(f".{kept.name}.lock")):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import final
 
 import numpy as np
@@ -73,6 +75,13 @@ class OpenVINO(Format):
             compiled = _core().compile_model(_openvino_torch.read(network, _core()), "CPU", settings)
             return _openvino_torch.PixelSession(compiled)
         return TextSession(_core().compile_model(_bert_graph.build(network), "CPU", settings), network)
+
+    def worked_out(self, network: Network) -> Mapping[str, Path]:
+        """Return the folder that holds the graph traced from PyTorch, where there is one."""
+        if not _openvino_torch.concerns(network):
+            return {}
+        place = _openvino_torch.place(network)
+        return {_openvino_torch.CARRIED: place} if (place / _openvino_torch.GRAPH).is_file() else {}
 
 
 @final

@@ -215,8 +215,12 @@ KEPT = (".json", ".safetensors", ".txt", ".model", ".onnx", ".xml", ".bin", ".pt
 """Suffixes of the files that a network is made of."""
 
 
-def vendor(network: Network, folder: Path) -> None:
-    """Copy the network's files into a bundle: its whole folder, or its one file where it has no folder of its own."""
+def vendor(opened: Opened, folder: Path) -> None:
+    """Copy the network's files into a bundle: its whole folder, or its one file where it has no folder of its own.
+
+    What the engine worked out from them goes along, so that it opens alike where PyTorch is not installed.
+    """
+    network = opened.network
     whole = (network.folder / "config.json").is_file() or network.weights.is_dir()
     files = sorted(network.folder.rglob("*")) if whole else [network.weights]
     for file in files:
@@ -224,6 +228,8 @@ def vendor(network: Network, folder: Path) -> None:
         if file.is_file() and file.suffix in KEPT and not any(part.startswith(".") for part in name.parts):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, folder / name)
+    for called, made in formats.registry.get(opened.format)().worked_out(network).items():
+        shutil.copytree(made, folder / called, dirs_exist_ok=True)
 
 
 def frozen(network: Network) -> dict[str, Any]:

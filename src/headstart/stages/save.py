@@ -46,7 +46,7 @@ def save(
     if opened:
         _json(folder / "backbones.json", {name: each.spec(portable) for name, each in opened.items()})
         for name, each in opened.items() if portable else ():
-            vendor(each.network, folder / "backbone" / name)
+            vendor(each, folder / "backbone" / name)
 
 
 def kind_of(head: Head) -> str:
