@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -21,6 +20,7 @@ from headstart.core.http import Wanted, ask
 from headstart.core.offline import need_network, offline
 from headstart.core.progress import Progress
 from headstart.core.unpack import SUFFIXES, unpack
+from headstart.hubs import _kept
 from headstart.hubs._files import open_files
 from headstart.hubs._json import read_json
 
@@ -95,12 +95,7 @@ class Ngc(Hub):
             version = _download(place, version, progress)
         pinned = replace(backbone, name=place.name, revision=version, checksum="")
         network = open_files(_opened(_folder(place, version)), pinned)
-        if backbone.checksum and network.backbone.checksum != backbone.checksum:
-            raise HubError(
-                f"The files of '{pinned.reference}' are not the pinned ones: their SHA-256 differs.",
-                hint=f"If they are damaged: headstart models rm {pinned.reference}, then run again.",
-            )
-        return network
+        return _kept.verified(network, backbone.checksum, pinned)
 
     def held(self) -> list[Held]:
         """Return the models that headstart keeps, each version by itself."""
@@ -119,17 +114,7 @@ class Ngc(Hub):
             HubError: it is not on this machine.
         """
         place, version = _parts(backbone)
-        gone = [
-            each
-            for each in self.held()
-            if each.backbone.name == place.name and (not version or each.backbone.revision == version)
-        ]
-        if not gone:
-            raise HubError(f"'{backbone.reference}' is not on this machine.", hint="See what is: headstart models du")
-        for each in gone:
-            each.place.with_name(f"{each.place.name}.complete").unlink()
-            shutil.rmtree(each.place)
-        return sum(each.size for each in gone)
+        return _kept.remove(self.held(), place.name, version, backbone.reference)
 
 
 def _parts(backbone: Backbone) -> tuple[Place, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ from headstart.core.errors import HubError, UsageError
 from headstart.core.http import AGAIN, TRIES
 from headstart.core.offline import need_network, offline
 from headstart.core.progress import Progress
-from headstart.hubs import _licences
+from headstart.hubs import _kept, _licences
 from headstart.hubs._files import open_files
 
 NAME = "tensorflowhub"
@@ -78,12 +77,7 @@ class Tensorflowhub(Hub):
         pinned = replace(backbone, name=name, revision=version)
         loose = replace(pinned, checksum="", uses=_uses(name))
         network = open_files(place / version, loose, _preprocessing(name))
-        if backbone.checksum and network.backbone.checksum != backbone.checksum:
-            raise HubError(
-                f"The files of '{pinned.reference}' are not the pinned ones: their SHA-256 differs.",
-                hint=f"If they are damaged: headstart models rm {pinned.reference}, then run again.",
-            )
-        return network
+        return _kept.verified(network, backbone.checksum, pinned)
 
     def held(self) -> list[Held]:
         """Return the models in kagglehub's cache, each version by itself."""
@@ -103,17 +97,7 @@ class Tensorflowhub(Hub):
             HubError: it is not on this machine.
         """
         name, version = _parts(backbone)
-        gone = [
-            each
-            for each in self.held()
-            if each.backbone.name == name and (not version or each.backbone.revision == version)
-        ]
-        if not gone:
-            raise HubError(f"'{backbone.reference}' is not on this machine.", hint="See what is: headstart models du")
-        for each in gone:
-            each.place.with_name(f"{each.place.name}.complete").unlink()
-            shutil.rmtree(each.place)
-        return sum(each.size for each in gone)
+        return _kept.remove(self.held(), name, version, backbone.reference)
 
 
 def _parts(backbone: Backbone) -> tuple[str, str]:
