@@ -80,13 +80,14 @@ def peers(results: dict[str, Any]) -> list[str]:
 
 
 def embedding(results: dict[str, Any]) -> list[str]:
-    if "embedding" not in results:
-        return []
-    rows = [["path", "seconds", "ratio", "cosine mean", "cosine min"]]
-    for name, each in results["embedding"]["runs"].items():
-        cosines = [f"{each['cosine_mean']:.5f}", f"{each['cosine_min']:.5f}"]
-        rows.append([name, f"{each['seconds']:.2f}", f"{each['ratio']:.2f}x", *cosines])
-    return [f"{results['embedding']['texts']:,} texts, {results['embedding']['machine']}.", "", *lines(rows)]
+    page: list[str] = []
+    for machine, found in results.get("embedding", {}).items():
+        rows = [["path", "seconds", "ratio", "cosine mean", "cosine min"]]
+        for name, each in found["runs"].items():
+            cosines = [f"{each['cosine_mean']:.5f}", f"{each['cosine_min']:.5f}"]
+            rows.append([name, f"{each['seconds']:.2f}", f"{each['ratio']:.2f}x", *cosines])
+        page += ["", f"{found['texts']:,} texts, {machine}:", "", *lines(rows)]
+    return page
 
 
 def footprint(results: dict[str, Any]) -> list[str]:
@@ -127,7 +128,10 @@ def machines(results: dict[str, Any]) -> list[str]:
     by: dict[str, list[str]] = {}
     for section, machine in results.get("machines", {}).items():
         by.setdefault(machine, []).append(section)
-    return [f"* {machine}: {', '.join(sections)}" for machine, sections in by.items()]
+    told = [f"* {machine}: {', '.join(sections)}" for machine, sections in by.items()]
+    known = {*results.get("machines", {}), "machines", "embedding"}
+    earlier = [section for section in results if section not in known]
+    return told + ([f"* an earlier machine, not recorded: {', '.join(earlier)}"] if earlier else [])
 
 
 def main() -> None:

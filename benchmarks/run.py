@@ -32,6 +32,10 @@ SECTIONS = {
 }
 
 
+ON_EACH = ("embedding",)
+"""Sections whose figures are kept for each kind of machine that they were measured on."""
+
+
 def machine() -> str:
     """Return the processor, its cores, and the widest arithmetic it has: speeds hold for that kind of machine only."""
     try:
@@ -53,9 +57,12 @@ def main() -> None:
         done = subprocess.run([sys.executable, str(FOLDER / script), *arguments], stdout=subprocess.PIPE, text=True)
         if done.returncode:
             sys.exit(f"{name} failed with exit code {done.returncode}")
-        results[name] = json.loads(done.stdout)
-        results.setdefault("machines", {})[name] = machine()
-        print(json.dumps(results[name], indent=1), flush=True)
+        if name in ON_EACH:
+            results.setdefault(name, {})[machine()] = json.loads(done.stdout)
+        else:
+            results[name] = json.loads(done.stdout)
+            results.setdefault("machines", {})[name] = machine()
+        print(done.stdout, flush=True)
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     subprocess.run([sys.executable, str(FOLDER / "page.py")], check=True)
 
