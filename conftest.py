@@ -1,0 +1,20 @@
+"""What is collected: the examples in docstrings of files that need torch are left to `make test-all`."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+FORMATS = Path(__file__).parent / "src/headstart/formats"
+NEEDS_TORCH = re.compile(
+    r"^(import|from) (torch|torchvision|timm|keras|transformers|diffusers)\b|^\w+ = require\(\"torch"
+    r"|^from headstart\.formats\._transformers import|^from headstart\.formats import .*_(generator|stylegan2)\b",
+    re.MULTILINE,
+)
+
+collect_ignore = (
+    []
+    if importlib.util.find_spec("torch")
+    else [str(file) for file in FORMATS.glob("_*.py") if NEEDS_TORCH.search(file.read_text(encoding="utf-8"))]
+)
