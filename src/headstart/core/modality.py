@@ -75,7 +75,7 @@ class Modality(ABC):
 
     def contents(self, arrays: Arrays) -> Sequence[str | bytes]:
         """Return what identifies each row's content, for the cache of vectors; asked only of a pretrained modality."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} is read by no pretrained network, so nothing of it is cached.")
 
     def unreadable(self, table: Table) -> dict[int, str]:
         """Return the rows that cannot be read, with the reason; they are left out before training."""

@@ -130,6 +130,8 @@ def check_modality(kind: type[Modality], table: Table, kinds: dict[str, str]) ->
             np.nan_to_num(values.astype(float)), np.nan_to_num(second[name].astype(float))
         )
     modality.prepare({name: [None] * 2 for name in table})
+    if kind.pretrained:
+        assert len(modality.contents(first)) == rows
     if kind.files:
         crafted = modality.handcrafted(first)
         assert all(name.endswith(HANDCRAFTED) and len(each) == rows for name, each in crafted.items())
