@@ -6,15 +6,20 @@ import importlib.util
 import re
 from pathlib import Path
 
-FORMATS = Path(__file__).parent / "src/headstart/formats"
+SOURCES = Path(__file__).parent / "src/headstart"
 NEEDS_TORCH = re.compile(
     r"^(import|from) (torch|torchvision|timm|keras|transformers|diffusers)\b|^\w+ = require\(\"torch"
-    r"|^from headstart\.formats\._transformers import|^from headstart\.formats import .*_(generator|stylegan2)\b",
+    r"|^from headstart\.formats\._transformers import|^from headstart\.formats import .*_(generator|stylegan2)\b|^from (accelerate|safetensors\.torch) import",
     re.MULTILINE,
 )
 
 collect_ignore = (
     []
     if importlib.util.find_spec("torch")
-    else [str(file) for file in FORMATS.glob("_*.py") if NEEDS_TORCH.search(file.read_text(encoding="utf-8"))]
+    else [
+        str(file)
+        for folder in ("formats", "training")
+        for file in (SOURCES / folder).glob("*.py")
+        if NEEDS_TORCH.search(file.read_text(encoding="utf-8"))
+    ]
 )

@@ -15,6 +15,8 @@ from headstart import core as _core
 from headstart.core.errors import HeadstartError as HeadstartError
 
 if TYPE_CHECKING:
+    from headstart.stages.chat import Chat as Chat
+    from headstart.stages.chat import chat as chat
     from headstart.stages.choose import choose as choose
     from headstart.stages.evaluate import evaluate as evaluate
     from headstart.stages.fit import fit as fit
@@ -31,8 +33,10 @@ if TYPE_CHECKING:
 __version__ = _core.VERSION
 
 _HOMES = {
+    "Chat": "headstart.stages.chat",
     "Model": "headstart.stages.model",
     "Pretrained": "headstart.stages.pretrained",
+    "chat": "headstart.stages.chat",
     "choose": "headstart.stages.choose",
     "evaluate": "headstart.stages.evaluate",
     "fit": "headstart.stages.fit",
@@ -46,10 +50,12 @@ _HOMES = {
 }
 
 __all__ = [
+    "Chat",
     "HeadstartError",
     "Model",
     "Pretrained",
     "__version__",
+    "chat",
     "choose",
     "evaluate",
     "fit",

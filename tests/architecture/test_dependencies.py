@@ -57,7 +57,8 @@ def test_every_import_is_declared(trees, declared):
     for path, modules in _imported(trees, late=True).items():
         parts = path.removesuffix(".py").split("/")
         # A private file serves the extra of its own name: formats/_timm.py is for `timm`.
-        extra = "serve" if parts[0] == "server" else parts[-1].lstrip("_")
+        folder = {"server": "serve", "training": "finetune"}.get(parts[0], "")
+        extra = folder or parts[-1].lstrip("_")
         allowed = declared[""] | declared.get(extra, set())
         for module in modules:
             if DISTRIBUTIONS.get(module, module.replace("_", "-")) not in allowed:

@@ -74,14 +74,12 @@ def run(chosen: argparse.Namespace) -> Any:
     """Answer each input, and print or write the answers."""
     from headstart.core import offline, trust
     from headstart.stages.answer import is_rows
-    from headstart.stages.pretrained import pretrained
 
     if chosen.offline:
         offline.go_offline()
     if chosen.trust_remote_code:
         trust.trust_remote_code()
-    task = chosen.task or ("zero_shot" if chosen.labels else "")
-    model = pretrained(chosen.bundle, task=task, weights=chosen.weights or "", progress=console(chosen))
+    model = _opened(chosen)
     given = _given(chosen)
     if given.get("context"):
         given["context"] = _text(given["context"])
@@ -102,6 +100,25 @@ def run(chosen: argparse.Namespace) -> Any:
         if model.pipeline.left_out and not chosen.out:
             print(model.pipeline.left_out, file=sys.stderr)
     return plain[0] if len(plain) == 1 else plain
+
+
+def _opened(chosen: argparse.Namespace) -> Any:
+    """Return the model: a pretrained one as it is, or one that was tuned and knows its task."""
+    from headstart.stages.pretrained import pretrained
+    from headstart.stages.taught import is_taught, open_taught
+
+    task = chosen.task or ("zero_shot" if chosen.labels else "")
+    if not is_taught(chosen.bundle):
+        return pretrained(chosen.bundle, task=task, weights=chosen.weights or "", progress=console(chosen))
+    model = open_taught(chosen.bundle, console(chosen))
+    if chosen.weights or task.replace("-", "_") not in ("", model.task):
+        wrong = "--weights" if chosen.weights else f"--task {task}"
+        raise UsageError(
+            f"{wrong} is for pretrained models, and '{chosen.bundle}' is a fitted one.",
+            allowed=f"Its task is {model.task}.",
+            hint="Leave it out.",
+        )
+    return model
 
 
 def _print(model: Any, inputs: Sequence[str], records: Sequence[Mapping[str, Any]]) -> None:

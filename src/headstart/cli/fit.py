@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,27 @@ def options(parser: argparse.ArgumentParser) -> None:
     add("--target", metavar="COLUMNS", help="columns to predict, separated by commas; inferred otherwise")
     add("--input", metavar="COLUMNS", help="columns to predict from; inferred otherwise")
     add("--test", metavar="TABLE", help="judge on this table instead of held-out rows")
-    add("--task", action="append", metavar="COLUMN=TASK", help="classify, tag or regress, instead of the inferred task")
+    add("--unlabelled", metavar="TABLE", help="rows without labels, for methods that learn from them")
+    add(
+        "--task",
+        action="append",
+        metavar="COLUMN=TASK",
+        help="classify, tag or regress, instead of the inferred task; or, without a column, what a network learns to "
+        "answer by itself: detect, transcribe, generate or fill_mask",
+    )
     add("--group", metavar="COLUMN", help="rows of one value (a speaker, a patient) stay on one side of every split")
     add("--backbone", metavar="REF", help="hub:name, such as hf:NAME or local:path/to/folder (default: auto)")
     add("--weights", metavar="FILE", help="put this file's weights into the named backbone")
     add("--offline", action="store_true", help="use what is on this machine; open no socket")
-    add("--method", help="auto, probe or scratch (default: auto, the better one on held-out rows)")
+    add(
+        "--method",
+        help="auto, probe, scratch, finetune, … (default: auto, the best on held-out rows; with --budget it also tries "
+        "methods that change the network's weights)",
+    )
     add("--budget", metavar="TIME", help="such as 60s or 10m; no limit otherwise")
+    add("--set", dest="options", action="append", metavar="NAME=VALUE", help="a setting of the method: epochs=3")
+    add("--search", type=int, metavar="TRIALS", help="search settings of the method in so many trials, within --budget")
+    add("--resume", action="store_true", help="go on with the same fit where it was cut off while tuning a network")
     add("--seed", type=int, help="makes the result repeatable (default: 0)")
     add(
         "--precision-target",
@@ -48,6 +63,11 @@ def options(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="PRICE",
         help="price of an hour of this machine, for the cost per 1,000 predictions (default: 0.10)",
+    )
+    add(
+        "--curve",
+        choices=("auto", "on", "off"),
+        help="forecast what more labels would bring: auto on 1,500 rows at most, on 4,000, or off (default: auto)",
     )
     add("--recipe", metavar="FILE", help="take what is not given here from a bundle's recipe.toml")
     add("--out", metavar="FOLDER", help="where to write the bundle (default: models/NAME_OF_TABLE)")
@@ -65,8 +85,10 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     recipe = _recipe(chosen)
     model = fit(
         chosen.table,
-        **vars(recipe),
+        **{("settings" if name == "options" else name): value for name, value in vars(recipe).items()},
+        resume=chosen.resume,
         test=chosen.test,
+        unlabelled=chosen.unlabelled,
         out=chosen.out,
         portable=chosen.portable,
         options=_table.read_options(chosen),
@@ -74,10 +96,20 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     )
     if not chosen.json:
         print(terminal(dict(model.report), 80))
-        runtime = model.runtime
-        example = "FILE" if runtime.main_column in runtime.file_columns else '"a text"'
-        print(f"\nNext:  headstart predict {model.path} {example}\n       headstart serve {model.path}")
+        print(f"\nNext:  {_next(model)}")
     return dict(model.report)
+
+
+def _next(model: Any) -> str:
+    """Return what to type next."""
+    from headstart.stages.pretrained import Pretrained
+
+    if isinstance(model, Pretrained):
+        example = '"a text"' if model.network.backbone.modality == "text" else "FILE"
+        return f"headstart predict {model.path} {example}\n       headstart evaluate {model.path} LABELLED_TABLE"
+    runtime = model.runtime
+    example = "FILE" if runtime.main_column in runtime.file_columns else '"a text"'
+    return f"headstart predict {model.path} {example}\n       headstart serve {model.path}"
 
 
 def _recipe(chosen: argparse.Namespace) -> Recipe:
@@ -90,12 +122,30 @@ def _recipe(chosen: argparse.Namespace) -> Recipe:
             given[name] = tuple(part.strip() for part in given[name].split(",") if part.strip())
     if "task" in given:
         given["task"] = _tasks(given["task"])
+    if "options" in given:
+        given["options"] = {**recipe.options, **_settings(given["options"])}
     if "budget" in given:
         given["budget"] = seconds(given["budget"])
     return replace(recipe, **given)
 
 
+def _settings(given: list[str]) -> dict[str, Any]:
+    """Return `NAME=VALUE` settings, numbers and truths as such."""
+    found: dict[str, Any] = {}
+    for each in given:
+        name, sign, value = each.partition("=")
+        if not sign or not name.strip():
+            raise UsageError(f"--set {each} gives no value.", allowed="Write --set NAME=VALUE, such as epochs=3.")
+        try:
+            found[name.strip().replace("-", "_")] = json.loads(value)
+        except ValueError:
+            found[name.strip().replace("-", "_")] = value
+    return found
+
+
 def _tasks(given: list[str]) -> dict[str, str]:
+    if len(given) == 1 and "=" not in given[0]:
+        return {"": given[0].replace("-", "_")}
     for each in given:
         if "=" not in each:
             raise UsageError(f"--task {each} names no task.", allowed="Write --task COLUMN=TASK.")

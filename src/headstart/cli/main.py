@@ -14,13 +14,26 @@ from typing import Any, NoReturn
 from headstart.core import VERSION
 from headstart.core.errors import HeadstartError, UsageError, nearest
 
-COMMANDS = ("demo", "choose", "fit", "evaluate", "predict", "serve", "show", "models", "push")
+COMMANDS = ("demo", "choose", "fit", "evaluate", "predict", "label-next", "chat", "serve", "show", "models", "push")
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises UsageError instead of leaving the process."""
+
+    mixed = False
+    """Whether options may stand between a command's positional arguments of which some may be left out."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, taking the positional arguments last where the command is `mixed`."""
+        if not self.mixed:
+            return super().parse_known_args(args, namespace)
+        self.mixed = False
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self.mixed = True
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse found wrong."""
@@ -37,7 +50,7 @@ def parser(only: str = "") -> Parser:
     top.add_argument("--version", action="version", version=f"headstart {VERSION}")
     kinds = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
-        command = importlib.import_module(f"headstart.cli.{name}")
+        command = importlib.import_module(f"headstart.cli.{name.replace('-', '_')}")
         made = kinds.add_parser(name, help=command.HELP, description=command.HELP, epilog=command.EXAMPLE)
         if not only or only == name:
             command.options(made)
@@ -84,7 +97,7 @@ def _run(given: Sequence[str]) -> int:
     # Killing a process politely should clean up just as Ctrl-C does; `serve` has its own way.
     if chosen.command != "serve":
         signal.signal(signal.SIGTERM, _interrupt)
-    result = importlib.import_module(f"headstart.cli.{chosen.command}").run(chosen)
+    result = importlib.import_module(f"headstart.cli.{chosen.command.replace('-', '_')}").run(chosen)
     if chosen.json and result is not None:
         print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
     sys.stdout.flush()

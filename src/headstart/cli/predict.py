@@ -33,12 +33,13 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace) -> Any:
     """Answer, and print or write the answers."""
     from headstart.stages.files import is_single_file
-    from headstart.stages.model import open_model
+    from headstart.stages.model import open_targets
     from headstart.stages.predict import predict
     from headstart.stages.pretrained import is_reference
     from headstart.stages.read import is_table
+    from headstart.stages.taught import is_taught
 
-    if is_reference(chosen.bundle):
+    if is_reference(chosen.bundle) or is_taught(chosen.bundle):
         return _pretrained.run(chosen)
     _pretrained.refuse(chosen)
     if chosen.offline:
@@ -46,7 +47,7 @@ def run(chosen: argparse.Namespace) -> Any:
     if len(chosen.input) > 1:
         raise UsageError(f"There are {len(chosen.input)} inputs.", hint="Quote a text, or give a table.")
     chosen.input = chosen.input[0]
-    model = open_model(chosen.bundle, console(chosen))
+    model = open_targets(chosen.bundle, console(chosen))
     if chosen.input == "-":
         return _stream(model, chosen)
     if is_single_file(chosen.input, model.runtime.file_columns):

@@ -29,7 +29,8 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
         for backbone in shown["backbones"].values():
             where = "inside the bundle" if backbone["portable"] else f"referenced, {backbone['size'] / 1e6:.0f} MB"
             print(f"  backbone  {backbone['reference']} ({where})")
-        print(f"  size      {shown['bytes'] / 1e6:.2f} MB, of which heads {shown['heads_bytes'] / 1e6:.2f} MB")
+        heads = f", of which heads {shown['heads_bytes'] / 1e6:.2f} MB" if shown["heads_bytes"] else ""
+        print(f"  size      {shown['bytes'] / 1e6:.2f} MB{heads}")
         if shown["verdict"]:
             print(f"  verdict   {shown['verdict']}")
     return shown

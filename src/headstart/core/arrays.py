@@ -29,6 +29,18 @@ class Session(ABC):
         """
         raise UsageError("This network does not generate.")
 
+    def trainable(self) -> Any:
+        """Return the network as PyTorch runs it, for methods that change weights.
+
+        It has `module`, a `torch.nn.Module`; `run(tensors)`, which gives outputs that gradients flow through; and,
+        where the network has a loss of its own, `loss(tensors)`, a tensor () of the answers that `core/objective.py`
+        lists.
+
+        Raises:
+            UsageError: it does not run in PyTorch.
+        """
+        raise UsageError("This network does not run in PyTorch, so its weights cannot be changed.")
+
 
 def row_count(arrays: Arrays) -> int:
     """Return how many rows the arrays describe (the length of `lengths`, or of any other array)."""

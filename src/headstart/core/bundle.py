@@ -18,8 +18,10 @@ from headstart.core import VERSION
 from headstart.core.errors import BundleError
 from headstart.core.files import atomic_folder, read_json, recover_folder, sha256
 
-FORMAT, OLDEST = 2, 2
-"""The version of the folder's layout, and the oldest that is still read. 1 had one backbone, in backbone.json."""
+FORMAT, OLDEST = 3, 2
+"""The newest version of the folder's layout that is read, and the oldest. 1 had one backbone, in backbone.json."""
+HEADS, NETWORK = 2, 3
+"""The layout of models that are heads for targets, and of what came later: see `Bundle`."""
 
 MANIFEST = "bundle.json"
 
@@ -38,6 +40,18 @@ class Bundle:
     backbone/MODALITY/  its files, where the bundle is portable
     report.json, report.html, README.md
     ```
+
+    A network that was tuned to answer by itself has no inputs, targets and heads, but
+
+    ```
+    pipeline.json       what it does (`use`), and the settings of its objective
+    ```
+
+    Where a network differs from its hub's by an adapter only, and is not portable, there is
+
+    ```
+    adapter/MODALITY/   the adapter, as peft writes it: it is merged into the hub's weights when the bundle is opened
+    ```
     """
 
     path: Path
@@ -45,7 +59,7 @@ class Bundle:
 
     @staticmethod
     @contextmanager
-    def create(path: Path | str) -> Iterator[Path]:
+    def create(path: Path | str, layout: int = HEADS) -> Iterator[Path]:
         """Yield a temporary folder to fill; on success its files are hashed and it takes the place of `path`.
 
         Raises:
@@ -57,7 +71,7 @@ class Bundle:
         with atomic_folder(path) as part:
             yield part
             manifest = {
-                "format": FORMAT,
+                "format": layout,
                 "headstart": VERSION,
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
                 "files": {

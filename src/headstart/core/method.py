@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from headstart.core.arrays import Arrays
 from headstart.core.head import Head
 from headstart.core.progress import Progress
 from headstart.core.task import Task
+
+if TYPE_CHECKING:
+    from headstart.core.course import Course, Estimate, Tuned
 
 
 @dataclass(frozen=True)
@@ -90,10 +93,14 @@ class Fitted:
 
 
 class Method(ABC):
-    """One way to adapt (one file in `methods/`)."""
+    """One way to adapt (one file in `methods/`): a `HeadMethod` or a `NetworkMethod`."""
 
     pretrained: bool
-    """Whether it needs the features of a pretrained network."""
+    """Whether it needs a pretrained network."""
+
+
+class HeadMethod(Method):
+    """A way to learn one target that leaves the network's weights as they are."""
 
     @abstractmethod
     def supports(self, task: Task, features: Sequence[str]) -> str:
@@ -102,3 +109,30 @@ class Method(ABC):
     @abstractmethod
     def fit(self, job: Job) -> Fitted:
         """Learn the job's target."""
+
+
+class NetworkMethod(Method):
+    """A way to change a network's weights, for all targets at once or for the network's own outputs."""
+
+    options: Mapping[str, Any]
+    """Its settings and their defaults."""
+
+    @abstractmethod
+    def supports(self, course: Course) -> str:
+        """Return an empty string, or the reason why it cannot take this course."""
+
+    def worthwhile(self, course: Course) -> str:
+        """Return an empty string, or why it is not tried unasked on a course that it supports."""
+        return ""
+
+    @abstractmethod
+    def estimate(self, course: Course) -> Estimate:
+        """Return what the course is going to cost at least, measured on a few rows."""
+
+    @abstractmethod
+    def tune(self, course: Course) -> Tuned:
+        """Take the course.
+
+        Raises:
+            ResourceError: the budget or the memory does not do for it.
+        """

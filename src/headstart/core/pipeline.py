@@ -30,6 +30,7 @@ class Pipeline(ABC):
             detect      boxes (m, 4) left, top, right, bottom in pixels of the input; scores (m,); classes (m,);
                         counts (n,) boxes of each image
             transcribe  logits (frames, vocabulary), flat; frames (n,), of networks that spell (CTC)
+            generate    nats (n,) of texts with weights (flat): how unlikely the weighted tokens of each are
             speech      speech (k,) of samples (k x 512,); context and state, given in again with what follows
     yields  generate    tokens (n,) at each step, -1 where a text has ended; settings max_tokens, temperature, top_p,
                         seed, end (tokens)

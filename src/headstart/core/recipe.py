@@ -19,7 +19,8 @@ class Recipe:
     Args:
         target: columns to predict.
         input: columns to predict from; empty means: inferred.
-        task: for a target, the task to use instead of the inferred one.
+        task: for a target, the task to use instead of the inferred one; under an empty name, what a network learns to
+            answer by itself, a name of `objectives/`.
         group: a column whose rows never stand on both sides of a split (a speaker, a patient, a product); or empty.
         backbone: a reference `hub:name`, several of them separated by commas, or `auto`.
         weights: a local file whose weights are put into the named backbone; or empty.
@@ -28,6 +29,9 @@ class Recipe:
         precision_target: share of right answers that automated rows must reach, with 95 % confidence.
         test_share: share of rows held out for the report where no test file is given.
         seed: makes the result repeatable.
+        options: settings of the method, such as `epochs` and `rate`; see `training/plan.py`.
+        search: trials in which settings of the method are searched; 0 takes them as they are.
+        curve: `auto` measures a quick learning curve, `on` one of more rows, `off` none.
         hourly_price: price of one hour of this machine, for the cost per 1,000 predictions.
     """
 
@@ -43,19 +47,26 @@ class Recipe:
     test_share: float = 0.2
     seed: int = 0
     hourly_price: float = 0.10
+    options: Mapping[str, Any] = field(default_factory=dict)
+    search: int = 0
+    curve: str = "auto"
 
     def __post_init__(self) -> None:
         for name, low, high in (("precision_target", 0.5, 0.9999), ("test_share", 0.02, 0.8)):
             value = getattr(self, name)
             if not low <= value <= high:
                 raise UsageError(f"{name} is {value}.", allowed=f"It must lie between {low} and {high}.")
+        if self.search < 0 or self.search != int(self.search):
+            raise UsageError(f"search is {self.search}.", allowed="It is a number of trials, 0 for none.")
+        if self.curve not in ("auto", "on", "off"):
+            raise UsageError(f"curve is '{self.curve}'.", allowed="It is auto, on or off.")
         if self.budget < 0 or self.hourly_price < 0:
             raise UsageError("budget and hourly_price cannot be negative.")
 
     def to_toml(self) -> str:
         """Return the recipe as TOML (json.dumps writes TOML's strings, numbers and arrays)."""
         values = asdict(self)
-        tables = {name: values.pop(name) for name in ("task",)}
+        tables = {name: values.pop(name) for name in ("task", "options")}
         lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items()]
         for name, table in tables.items():
             if table:

@@ -13,6 +13,14 @@ def core_count() -> int:
     return max(1, min(cores, round(quota)) if quota else cores)
 
 
+def process_rank() -> int:
+    """Return which of several processes of one job this is, as torchrun tells it in RANK; 0 where it is alone."""
+    try:
+        return int(os.environ.get("RANK", "0"))
+    except ValueError:
+        return 0
+
+
 def _quota() -> float | None:
     try:
         most, each = Path("/sys/fs/cgroup/cpu.max").read_text().split()

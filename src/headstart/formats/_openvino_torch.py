@@ -30,7 +30,7 @@ from headstart.formats._heads import check_names
 from headstart.formats._openvino import ov
 from headstart.formats.torch import Torch
 
-LIBRARIES = ("keras", "timm", "torchhub", "torchvision", "transformers")
+LIBRARIES = ("keras", "small", "timm", "torchhub", "torchvision", "transformers")
 USES = ("classify", "embed")
 TOLERANCE = 1e-3
 """Largest accepted distance to PyTorch's own output in float32, as a share of its length."""

@@ -62,7 +62,9 @@ def config_of(network: Network) -> Any:
         raise _unreadable(network, error) from error
 
 
-def load(network: Network, auto: Any, *, needless: Sequence[str] = (), config: Any = None) -> Any:
+def load(
+    network: Network, auto: Any, *, needless: Sequence[str] = (), config: Any = None, resized: bool = False
+) -> Any:
     """Return the network as a `torch.nn.Module` with all of its weights, in float32 unless it is large.
 
     Args:
@@ -70,6 +72,7 @@ def load(network: Network, auto: Any, *, needless: Sequence[str] = (), config: A
         auto: the class that makes it, such as `transformers.AutoModelForMaskedLM`.
         needless: parts of names of weights that may be missing, because the outputs do not depend on them.
         config: the configuration, where it is not the folder's own.
+        resized: whether layers of another shape than the weights' are new, and random, such as those of new classes.
 
     Raises:
         HubError: weights are missing or do not fit, so that answers would be random.
@@ -83,6 +86,7 @@ def load(network: Network, auto: Any, *, needless: Sequence[str] = (), config: A
         "trust_remote_code": trusted(),
         "output_loading_info": True,
         "weights_only": True,
+        "ignore_mismatched_sizes": resized,
     }
     other = Path(network.backbone.weights) if network.backbone.weights else network.weights
     apart = {"state_dict": tensors(other)} if network.backbone.weights or other.suffix == ".bin" else {}

@@ -7,6 +7,7 @@ from typing import Any
 
 from headstart.core.backbone import Network
 from headstart.core.errors import HubError, UsageError, listed
+from headstart.formats import _spoken
 from headstart.formats._transformers import load, quiet, torch, transformers
 
 CTC = ("data2vec-audio", "hubert", "mctct", "sew", "sew-d", "unispeech", "unispeech-sat", "wav2vec2", "wavlm")
@@ -43,8 +44,11 @@ class Samples:
         kinds = {"transcribe": "AutoModelForCTC", "classify": "AutoModelForAudioClassification"}
         self.use = network.use
         kind = getattr(transformers, kinds.get(network.use, "AutoModel"))
+        letters = _spoken.new_letters(network)
         # It covers what is hidden in training only.
-        self.module = load(network, kind, needless=("masked_spec_embed",))
+        self.module = load(network, kind, needless=("masked_spec_embed", *(("lm_head",) if letters else ())))
+        if letters:
+            _spoken.give_letters(self.module, letters)
         self.least = 1
         sizes = (network.config.get("conv_kernel", ()), network.config.get("conv_stride", ()))
         for kernel, stride in reversed(list(zip(*sizes, strict=True))):
@@ -65,6 +69,16 @@ class Samples:
             return {"logits": torch.cat(ordered), "frames": torch.tensor([len(each) for each in ordered])}
         return {"embedding" if self.use == "embed" else "logits": torch.stack(ordered)}
 
+    def loss(self, arrays: Mapping[str, Any]) -> Any:
+        """Return the CTC loss () of `tokens` (flat) and `tokens_lengths` (n,), of the same logits as `run` gives.
+
+        In training, parts of the recordings are hidden by chance, where the network's configuration says so.
+        """
+        clips = torch.split(arrays["samples"], arrays["lengths"].tolist())
+        padded = [torch.nn.functional.pad(clip, (0, max(0, self.least - len(clip)))) for clip in clips]
+        logits, frames = _spoken.logits(self.module, padded)
+        return _spoken.ctc_loss(logits, frames, arrays, int(self.module.config.pad_token_id or 0))
+
 
 class Whisper:
     """Whisper: `mel` (n, bands, frames) and `lengths` (n,), in samples, in; it embeds, classifies, and writes text."""
@@ -83,6 +97,10 @@ class Whisper:
         frames = (arrays["lengths"] + self.hop - 1).div(self.hop, rounding_mode="floor").clamp(1, hidden.shape[1])
         kept = torch.arange(hidden.shape[1], device=hidden.device) < frames[:, None]
         return {"embedding": (hidden * kept[..., None]).sum(dim=1) / frames[:, None]}
+
+    def loss(self, arrays: Mapping[str, Any]) -> Any:
+        """Return the mean loss () of the next token, where `tokens` (flat), `tokens_lengths` (n,) are the texts."""
+        return _spoken.writing_loss(self.module, arrays)
 
     def generate(self, arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield `tokens` (t,), `start` and `end` () in seconds, of each stretch of one window's text.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headstart.core.backbone import Network
 from headstart.formats._heads import Middle
-from headstart.formats._transformers import load, torch, transformers
+from headstart.formats._transformers import config_of, load, torch, transformers
 
 KINDS = {"classify": "AutoModelForImageClassification", "detect": "AutoModelForObjectDetection"}
 EACH_CLASS = ("conditional_detr", "d_fine", "dab-detr", "deformable_detr", "rt_detr", "rt_detr_v2")
@@ -24,10 +25,23 @@ def build(network: Network) -> Any:
     Raises:
         HubError: transformers cannot build it, or the weights do not fit.
     """
-    module = load(network, getattr(transformers, KINDS.get(network.use, "AutoModel")), needless=("pooler.", *BACKBONE))
+    auto, needless = getattr(transformers, KINDS.get(network.use, "AutoModel")), ("pooler.", *BACKBONE)
     if network.use == "detect":
-        return Detector(module)
+        return Detector(_detector(network, auto, needless))
+    module = load(network, auto, needless=needless)
     return Classifier(module) if network.use == "classify" else Encoder(module, network.pooling.get("layers", 1))
+
+
+def _detector(network: Network, auto: Any, needless: Sequence[str]) -> Any:
+    """Return the network for the classes of `network.labels`; layers for other classes than its own are new."""
+    config = config_of(network)
+    resized = bool(network.labels) and len(network.labels) != config.num_labels
+    if resized:
+        config.id2label = dict(enumerate(network.labels))
+        config.label2id = {name: number for number, name in enumerate(network.labels)}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return load(network, auto, needless=needless, config=config, resized=resized)
 
 
 class Classifier:
@@ -81,6 +95,7 @@ class Detector:
         self.module = module
         kind = module.config.model_type
         self.each_class, self.as_many = kind in EACH_CLASS, kind in AS_MANY
+        self.masked = "pixel_mask" in inspect.signature(module.forward).parameters
 
     def run(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return every box that the network proposes; most have a low score."""
@@ -97,6 +112,29 @@ class Detector:
             "classes": classes.gather(1, order).flatten(),
             "counts": torch.full((len(scores),), scores.shape[1]),
         }
+
+    def loss(self, given: Mapping[str, Any]) -> Any:
+        """Return the network's own training loss (), of `boxes` (m, 4), `classes` (m,) and `counts` (n,).
+
+        `sides` (n, 2) are the heights and widths of pictures that share `pixels` without being of one size.
+        """
+        pixels, counts = given["pixels"], given["counts"].tolist()
+        whole = torch.tensor(pixels.shape[2:], device=pixels.device).expand(len(pixels), 2)
+        sides = given.get("sides", whole)
+        mask = None
+        if "sides" in given:
+            rows, columns = (torch.arange(length, device=pixels.device) for length in pixels.shape[2:])
+            inside = (rows < sides[:, :1])[:, :, None] & (columns < sides[:, 1:])[:, None]
+            mask = inside.long()
+        answers = []
+        for boxes, classes, side in zip(
+            given["boxes"].float().split(counts), given["classes"].long().split(counts), sides, strict=True
+        ):
+            middle, size = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+            placed = torch.cat([middle, size], 1) / side.flip(0).repeat(2)
+            answers.append({"class_labels": classes, "boxes": placed})
+        more = {} if mask is None or not self.masked else {"pixel_mask": mask}
+        return self.module(pixel_values=pixels, labels=answers, **more).loss
 
     def _chosen(self, logits: Any, boxes: Any) -> tuple[Any, Any, Any]:
         if not self.each_class:

@@ -14,6 +14,7 @@ from typing import Any
 from headstart.core.backbone import Network
 from headstart.core.errors import HubError, UsageError, listed
 from headstart.formats._transformers import config_of, load, torch, transformers
+from headstart.formats._transformers_rows import scores_at
 from headstart.formats._transformers_writing import Writer
 
 CLASSES = {
@@ -28,6 +29,8 @@ CLASSES = {
 """Which class of transformers each use needs."""
 BUDGET = {"cpu": 4096, "cuda": 32_768}
 """Tokens of one batch, padding included."""
+IGNORED = -100
+"""What stands in `answers` where no token is hidden."""
 Tensors = Mapping[str, Any]
 
 
@@ -94,6 +97,32 @@ class TextNetwork:
         name, read = ("embedding", self._pooled) if self.use == "embed" else ("logits", self._logits)
         return {name: self._each_text(given, read)}
 
+    def loss(self, given: Tensors) -> Any:
+        """Return the mean () of how unlikely the hidden tokens are, in nats.
+
+        Args:
+            given: what `run` reads, and `answers` (flat), beside ids: the hidden token, or -100.
+
+        Raises:
+            UsageError: the network is not opened to fill masks.
+        """
+        if self.use != "fill_mask":
+            raise UsageError(f"A text network that is to {self.use} has no loss of its own.")
+        answers = given["answers"].long()
+        total: Any = 0.0
+        with self.alone:
+            for batch in self._batches(given):
+                wanted = batch.real & (answers[batch.flat] != IGNORED)
+                logits = scores_at(self.module, batch.inputs, wanted).float()
+                gold = answers[batch.flat[wanted]]
+                total = total + torch.nn.functional.cross_entropy(logits, gold, reduction="sum")
+        return total / (answers != IGNORED).sum().clamp(min=1)
+
+    def hidden(self, given: Tensors) -> Any:
+        """Return the last layer's vectors (tokens, width) of the flat ids, of a network that is opened to embed."""
+        with self.alone:
+            return self._each_token(given, ["last_hidden_state"])["last_hidden_state"]
+
     def _each_text(self, given: Tensors, read: Callable[[Batch], Any]) -> Any:
         result: Any = None
         for batch in self._batches(given):
@@ -138,30 +167,11 @@ class TextNetwork:
             wanted = batch.real & (slots[batch.flat] >= 0)
             if not wanted.any():
                 continue
-            logits = self._head_at(batch, wanted).float()
+            logits = scores_at(self.module, batch.inputs, wanted).float()
             if result is None:
                 result = logits.new_zeros(len(given["positions"]), logits.shape[-1])
             result[slots[batch.flat[wanted]]] = logits
         return result
-
-    def _head_at(self, batch: Batch, wanted: Any) -> Any:
-        """Return the logits (k, vocabulary) of some tokens, running the wide head on those tokens only."""
-        narrowed = False
-
-        def narrow(_module: Any, _given: Any, output: Any) -> Any:
-            nonlocal narrowed
-            narrowed = True
-            output["last_hidden_state"] = output["last_hidden_state"][wanted].unsqueeze(0)
-            return output
-
-        inside = self.module.base_model
-        hook = inside.register_forward_hook(narrow) if inside is not self.module else None
-        try:
-            logits = self.module(**batch.inputs).logits
-        finally:
-            if hook is not None:
-                hook.remove()
-        return logits[0] if narrowed else logits[wanted]
 
     def _batches(self, given: Tensors) -> Iterator[Batch]:
         ids, lengths = given["ids"].long(), given["lengths"].long()

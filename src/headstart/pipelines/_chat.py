@@ -42,8 +42,11 @@ def messages_of(given: Any) -> list[dict[str, Any]] | None:
     return [dict(each) for each in given]
 
 
-def prompt(network: Network, messages: Sequence[Mapping[str, Any]]) -> str:
+def prompt(network: Network, messages: Sequence[Mapping[str, Any]], whole: bool = False) -> str:
     """Return a conversation as the text that the model continues with its answer.
+
+    Args:
+        whole: the answer is there already: the text ends with it.
 
     Raises:
         HubError: the model brings no chat template, or a broken one.
@@ -57,7 +60,7 @@ def prompt(network: Network, messages: Sequence[Mapping[str, Any]]) -> str:
     errors = require("jinja2", "transformers")
     try:
         return _compiled(template).render(
-            messages=messages, tools=None, documents=None, add_generation_prompt=True, **special(network)
+            messages=messages, tools=None, documents=None, add_generation_prompt=not whole, **special(network)
         )
     except errors.TemplateSyntaxError as error:
         raise HubError(f"The chat template of '{network.backbone.reference}' is broken: {error}.") from error
@@ -66,7 +69,9 @@ def prompt(network: Network, messages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def template_of(network: Network) -> str:
-    """Return the model's chat template; empty where it brings none."""
+    """Return the model's chat template; empty where it neither brings one nor was given one."""
+    if network.preprocessing.get("chat_template"):
+        return str(network.preprocessing["chat_template"])
     file = network.folder / "chat_template.jinja"
     if file.is_file():
         return file.read_text(encoding="utf-8")

@@ -19,6 +19,10 @@ SPECIAL = ("<s>", "</s>", "<unk>", "[UNK]", "[CLS]", "[SEP]")
 """Tokens that stand for nothing that can be written."""
 
 
+BLANK = "<pad>"
+"""What the letter of number 0 is called in networks whose letters were learnt here: their `labels`."""
+
+
 @dataclass(frozen=True)
 class Alphabet:
     """What each token number stands for.
@@ -44,11 +48,13 @@ class Word:
 
 
 def alphabet(network: Network) -> Alphabet:
-    """Return the alphabet in the network's vocab.json.
+    """Return the alphabet that is the network's labels, or the one in its vocab.json.
 
     Raises:
         HubError: it has none.
     """
+    if network.labels and network.labels[0] == BLANK:
+        return Alphabet({0: "", **dict(enumerate(network.labels[1:], start=1))}, 0)
     listing = _json(network.folder / "vocab.json")
     settings = _json(network.folder / "tokenizer_config.json")
     nested = [each for each in listing.values() if isinstance(each, dict)]

@@ -15,6 +15,7 @@ from headstart.sources._boxes import layout
 from headstart.sources._files import reading, shown
 from headstart.sources._media import KINDS, kind_of_files, tables
 from headstart.sources._text import TextFile
+from headstart.sources._transcripts import transcripts
 
 SUFFIXES = (".txt", ".text")
 LONGEST = 10 << 20
@@ -26,7 +27,8 @@ class Folder(Source):
     """A folder of texts (.txt), pictures or recordings, one row each, in the order of their names.
 
     Columns: `text`, `image` or `audio`; `file`, the path within the folder; and, where files lie in sub-folders,
-    `label`, the name of the folder that a file lies in. Hidden files are left out.
+    `label`, the name of the folder that a file lies in. What is said in recordings is read from texts of the same name
+    (`a.wav`, `a.txt`) or from lists that end in `.trans.txt`, as `transcript`. Hidden files are left out.
     """
 
     reads = "a folder of .txt files, pictures or recordings"
@@ -47,7 +49,11 @@ class Folder(Source):
         kind = kind_of_files([PurePosixPath(file) for file in every])
         if kind:
             blobs = [(PurePosixPath(file), Blob.of_file(root / file, file.as_posix())) for file in every]
-            yield from tables(blobs, kind, rows)
+            said = transcripts(root, every, options) if kind == "audio" else {}
+            for part in tables(blobs, kind, rows):
+                if said:
+                    part["transcript"] = [said.get(str(PurePosixPath(file).with_suffix(""))) for file in part["file"]]
+                yield part
             return
         files = [file for file in every if file.name.lower().endswith(SUFFIXES)]
         if not files:

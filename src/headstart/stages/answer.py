@@ -64,10 +64,11 @@ class Answers:
         modality: what the model reads, such as `image`.
         run: answers a batch of inputs; raises DataError where one of them cannot be read.
         asks: whether the model answers questions about a text of their own, in a column `context`.
+        usual: the column that is read where none is named and the table has it; those behind it follow its text.
     """
 
-    def __init__(self, modality: str, run: Run, asks: bool = False) -> None:
-        self.modality, self.run, self.asks = modality, run, asks
+    def __init__(self, modality: str, run: Run, asks: bool = False, usual: Sequence[str] = ()) -> None:
+        self.modality, self.run, self.asks, self.usual = modality, run, asks, usual
         self.unread: dict[str, str] = {}
         self.rows = 0
         self.first: DataError | None = None
@@ -84,7 +85,7 @@ class Answers:
         for chunk in open_table(source, options, FILES if files else TEXTS):
             if not table_rows(chunk):
                 continue
-            column = column or chosen_column(chunk, self.modality, self.asks)
+            column = column or self._usual(chunk) or chosen_column(chunk, self.modality, self.asks)
             _check(chunk, column)
             table = opened_files(chunk, [column], folder_of(source)) if files else chunk
             records = self._records(self._inputs(table, column))
@@ -110,8 +111,14 @@ class Answers:
                 for question, context in zip(cells, table[CONTEXT], strict=True)
             ]
         if self.modality == "text":
-            return [None if is_blank(cell) else str(cell) for cell in cells]
+            beside = [table[name] for name in self.usual[1:] if name in table and column == self.usual[0]]
+            rows = zip(cells, *beside, strict=True)
+            return [None if is_blank(row[0]) else "\n\n".join(_said(each) for each in row if not is_blank(each))
+                    for row in rows]  # fmt: skip
         return cells
+
+    def _usual(self, table: Table) -> str:
+        return next((name for name in self.usual[:1] if name in table), "")
 
     def _records(self, inputs: list[Any]) -> list[dict[str, Any] | None]:
         places = [place for place, cell in enumerate(inputs) if not is_blank(cell)]
@@ -181,6 +188,11 @@ def chosen_column(table: Table, modality: str, asks: bool = False) -> str:
         allowed=f"Its columns: {listed(table)}.",
         hint="Name the one to read with --column NAME.",
     )
+
+
+def _said(cell: Any) -> str:
+    """Return a cell as text; a conversation as JSON."""
+    return json.dumps(cell, ensure_ascii=False) if isinstance(cell, (list, dict)) else str(cell)
 
 
 def _check(table: Table, column: str) -> None:

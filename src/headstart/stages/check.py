@@ -64,7 +64,7 @@ def check(dataset: Dataset, group: str = "") -> Checked:
         )
     texts = joined(dataset)
     # Rows of numbers and categories are alike by nature; only equal ones are twins.
-    groups = _twins(dataset, texts)
+    groups = twin_groups(dataset, texts)
     sizes = np.bincount(groups)
     counted = {"rows": int((sizes[groups] > 1).sum()), "groups": int((sizes > 1).sum())}
     for target in dataset.targets:
@@ -80,11 +80,11 @@ def check(dataset: Dataset, group: str = "") -> Checked:
     if "text" in dataset.inputs:
         warnings += _language_warnings(joined(dataset, "text"))
     if group:
-        groups = _grouped(dataset, group, groups, warnings)
+        groups = kept_together(dataset, group, groups, warnings)
     return Checked(dataset, groups, warnings, counted)
 
 
-def _twins(dataset: Dataset, texts: Sequence[str]) -> np.ndarray:
+def twin_groups(dataset: Dataset, texts: Sequence[str]) -> np.ndarray:
     """Return a group number for each row, (n,): texts that are nearly equal, or files, or equal rows of values."""
     parts = [twins.groups(joined(dataset, "text"))] if "text" in dataset.inputs else []
     for name, columns in dataset.inputs.items():
@@ -97,7 +97,12 @@ def _twins(dataset: Dataset, texts: Sequence[str]) -> np.ndarray:
     return twins.merged(parts) if parts else twins.same(texts)
 
 
-def _grouped(dataset: Dataset, group: str, groups: np.ndarray, warnings: list[str]) -> np.ndarray:
+def kept_together(dataset: Dataset, group: str, groups: np.ndarray, warnings: list[str]) -> np.ndarray:
+    """Return group numbers (n,) in which rows with one value of a column are together, besides those that were.
+
+    Raises:
+        DataError: it has too few values.
+    """
     cells = [as_text(cell).strip() for cell in dataset.column(group)]
     # A blank says nothing: such a row is a group of its own.
     named = [cell or f"\x00{row}" for row, cell in enumerate(cells)]

@@ -214,7 +214,7 @@ def _held_out(prepared: Prepared, method: str, progress: Progress) -> tuple[np.n
         features = {key: each[rows] for key, each in prepared.features.items()}
         y = prepared.encoded(name, rows)
         job = Job(task, y, features, prepared.groups[rows], 0, Budget(), core_count(), progress)
-        values.append(task.correct(methods.registry.get(method)().fit(job).held_out, y))
+        values.append(task.correct(methods.head_methods()[method]().fit(job).held_out, y))
         if "embedding" in features and y.ndim == 1 and y.dtype.kind == "i":
             near.append(_neighbours(features["embedding"], y, prepared.groups[rows]))
     return np.concatenate(values), float(np.mean(near)) if near else None

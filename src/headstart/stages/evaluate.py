@@ -8,22 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from headstart.core.dataset import is_blank, table_rows, take_rows
-from headstart.core.errors import DataError, listed, nearest
+from headstart.core.dataset import Dataset, is_blank, table_rows, take_rows
+from headstart.core.errors import DataError, UsageError, listed, nearest
 from headstart.core.files import atomic_folder
 from headstart.core.progress import Progress, Quiet
 from headstart.core.source import ReadOptions, Table
-from headstart.stages.files import folder_of, opened_files, readable, renamed_file, unread
+from headstart.stages.exam import Exam
+from headstart.stages.files import folder_of, is_file, opened_files, readable, renamed_file, unread
 from headstart.stages.judge import judge
+from headstart.stages.material import usable_rows
 from headstart.stages.model import Model, open_model
+from headstart.stages.pretrained import Pretrained
 from headstart.stages.read import describe, read_table
 from headstart.stages.report import write_report
+from headstart.stages.report.taught import change
+from headstart.stages.taught import taught_of
 
 CHUNK = 8192
 
 
 def evaluate(
-    model: Model | Path | str,
+    model: Model | Pretrained | Path | str,
     source: Any,
     *,
     target: str | Sequence[str] = (),
@@ -43,7 +48,60 @@ def evaluate(
         DataError: the table lacks the columns, or has no labels.
     """
     progress = progress or Quiet()
-    model = model if isinstance(model, Model) else open_model(model, progress)
+    model = open_model(model, progress) if isinstance(model, (str, Path)) else model
+    if isinstance(model, Pretrained):
+        if target:
+            raise UsageError("A network that answers by itself has no targets.", hint="Leave --target out.")
+        report = _of_network(model, source, options, progress)
+    else:
+        report = _of_targets(model, source, target, options, progress)
+    if out:
+        with atomic_folder(out) as part:
+            write_report(part, report)
+    return report
+
+
+def _of_network(model: Pretrained, source: Any, options: ReadOptions, progress: Progress) -> dict[str, Any]:
+    """Judge a network that answers by itself."""
+    if model.bundle is None:
+        raise UsageError(
+            f"'{model.network.backbone.reference}' was not fitted: nothing says which column holds the answers.",
+            hint=f"To judge it before and after tuning: headstart fit TABLE --task {model.task} --backbone REF",
+        )
+    objective = taught_of(model.bundle).objective
+    read = objective.columns[0]
+    table, notes = read_table(source, options)
+    files = [read] if is_file(model.network.backbone.modality) else []
+    table = opened_files(renamed_file(table, files), files, folder_of(source))
+    dataset = Dataset(table, origin=describe(source))
+    for name in [*objective.columns, *objective.beside]:
+        dataset.column(name)
+    kept, warnings = usable_rows(objective, table, dataset.origin, learning=False)
+    exam = Exam(objective, take_rows(table, kept), 0)
+    report = {
+        "kind": "evaluate",
+        "task": model.task,
+        "primary": objective.primary,
+        "higher_is_better": objective.higher,
+        "metrics": dict(exam.sat(model.network, model.session, progress).figures),
+        "rows": len(kept),
+        "bundle": str(model.path),
+        "method": model.report.get("method"),
+        "backbone": model.report.get("backbone"),
+        "data": {
+            "origin": describe(source),
+            "rows": len(kept),
+            "test_rows": len(kept),
+            "notes": notes,
+            "warnings": warnings,
+        },
+    }
+    return report | {"verdict": change(report)}
+
+
+def _of_targets(
+    model: Model, source: Any, target: str | Sequence[str], options: ReadOptions, progress: Progress
+) -> dict[str, Any]:
     table, notes = read_table(source, options)
     files = model.runtime.file_columns
     table = opened_files(renamed_file(table, files), files, folder_of(source))
@@ -64,7 +122,7 @@ def evaluate(
         each = model.runtime.targets[name]
         y = each.task.encode([table[name][row] for row in labelled])
         targets[name] = judge(each, {key: value[labelled] for key, value in features.items()}, y)
-    report = {
+    return {
         "kind": "evaluate",
         "rows": rows,
         "bundle": str(model.path),
@@ -73,10 +131,6 @@ def evaluate(
         "data": {"origin": describe(source), "rows": rows, "test_rows": rows, "notes": notes, "warnings": warnings},
         "targets": targets,
     }
-    if out:
-        with atomic_folder(out) as part:
-            write_report(part, report)
-    return report
 
 
 def _targets(model: Model, table: Table, target: str | Sequence[str]) -> list[str]:

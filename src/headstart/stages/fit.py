@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,26 +14,30 @@ import numpy as np
 from headstart import methods
 from headstart.core import VERSION
 from headstart.core.arrays import take
-from headstart.core.bundle import Bundle
+from headstart.core.bundle import HEADS, NETWORK, Bundle
 from headstart.core.dataset import Dataset
 from headstart.core.errors import DataError
+from headstart.core.files import cache_folder
 from headstart.core.method import Budget, Job
 from headstart.core.progress import Progress, Quiet, timed
 from headstart.core.recipe import Recipe
-from headstart.core.source import ReadOptions
-from headstart.core.threads import core_count
+from headstart.core.source import ReadOptions, Table
+from headstart.core.threads import core_count, process_rank
 from headstart.runtime import Runtime
-from headstart.stages import judge, networks, speed
+from headstart.stages import advice, judge, networks, speed
 from headstart.stages.check import Checked, check, usable
 from headstart.stages.choose import settled
 from headstart.stages.files import folder_of, is_file, opened_files, renamed_file, with_files
 from headstart.stages.infer import infer
+from headstart.stages.ladder import climb, forget
 from headstart.stages.learn import Learnt, learn
 from headstart.stages.model import Model
 from headstart.stages.prepare import Prepared, joined_tables, prepare, split
+from headstart.stages.pretrained import Pretrained
 from headstart.stages.read import describe, read_table, table_name
 from headstart.stages.report import write_report
 from headstart.stages.save import save
+from headstart.stages.teach import teach
 
 NAIVE_SHARE = 0.1
 """Share of rows with a near twin from which the report also says what a random split would have claimed."""
@@ -47,7 +51,8 @@ def fit(
     target: str | Sequence[str] = (),
     input: str | Sequence[str] = (),
     test: Any = None,
-    task: Mapping[str, str] | None = None,
+    unlabelled: Any = None,
+    task: Mapping[str, str] | str | None = None,
     group: str = "",
     backbone: str = "auto",
     weights: str = "",
@@ -57,11 +62,15 @@ def fit(
     precision_target: float = 0.95,
     test_share: float = 0.2,
     hourly_price: float = 0.10,
+    settings: Mapping[str, Any] | None = None,
+    search: int = 0,
+    curve: str = "auto",
+    resume: bool = False,
     out: Path | str | None = None,
     portable: bool = False,
     options: ReadOptions = ReadOptions(),  # noqa: B008  (frozen)
     progress: Progress | None = None,
-) -> Model:
+) -> Model | Pretrained:
     """Fit a model on a table and return it opened.
 
     Args:
@@ -69,12 +78,20 @@ def fit(
         target: columns to predict; inferred where empty.
         input: columns to predict from; inferred where empty.
         test: another table to judge on; else `test_share` of the rows is held out, near twins together.
-        task: for a target, the task's name instead of the inferred one.
+        unlabelled: a table of the same inputs without labels, which some methods that change weights learn from.
+        task: for a target, the task's name instead of the inferred one; or one name alone, such as `detect`: what a
+            network learns to answer by itself, see `stages/teach.py`.
         group: a column whose rows never stand on both sides of a split (a speaker, a patient, a product).
         backbone: `hub:name`, several separated by commas (one for texts, one for pictures), or `auto`.
         weights: a local file whose weights are put into the named backbone.
-        method: `probe`, `scratch`, or `auto`, which takes the better one on held-out training rows.
+        method: `auto`, `probe`, `scratch`, or one that changes the network's weights, such as `finetune`. `auto`
+            takes the best of the first two on held-out training rows; with a budget it climbs on to
+            those that change weights.
         budget: seconds; 0 means no limit.
+        settings: the method's own, such as `{"epochs": 3}`.
+        search: trials in which settings of a method that changes weights are searched, by optuna, within the budget.
+        curve: `auto` measures a quick learning curve of frozen features, `on` one of more rows, `off` none.
+        resume: go on with a fit of the same data and recipe that was cut off while it tuned a network.
         out: the bundle's place; `models/<table's name>` where None.
         portable: carry the backbone inside the bundle.
 
@@ -84,7 +101,7 @@ def fit(
     recipe = Recipe(
         target=_names(target),
         input=_names(input),
-        task=dict(task or {}),
+        task={"": task.replace("-", "_")} if isinstance(task, str) else dict(task or {}),
         group=group,
         backbone=backbone,
         weights=str(weights),
@@ -94,21 +111,38 @@ def fit(
         test_share=test_share,
         seed=seed,
         hourly_price=hourly_price,
+        options=dict(settings or {}),
+        curve=curve,
+        search=search,
     )
     if method != "auto":
         methods.registry.get(method)
     place = Path(out) if out else Path("models") / table_name(source)
+    if process_rank():
+        place = cache_folder() / "runs" / f"process{process_rank()}"  # The first process of several writes the bundle.
     Bundle.check_place(place)
-    return _fit(source, test, recipe, options, place, portable, progress or Quiet())
+    if "" in recipe.task:
+        return teach(source, test, recipe.task[""], recipe, options, place, progress or Quiet(), resume)
+    given = Given(source, test, unlabelled, options)
+    return _fit(given, recipe, place, progress or Quiet(), portable=portable, resume=resume)
 
 
-def _fit(
-    source: Any, test: Any, recipe: Recipe, options: ReadOptions, place: Path, portable: bool, progress: Progress
-) -> Model:
+@dataclass(frozen=True)
+class Given:
+    """The tables of a fit, and how they are to be read."""
+
+    source: Any
+    test: Any
+    unlabelled: Any
+    options: ReadOptions
+
+
+def _fit(given: Given, recipe: Recipe, place: Path, progress: Progress, *, portable: bool, resume: bool) -> Model:
     started = Budget(recipe.budget)
     timings: dict[str, float] = {}
     with timed(timings, "read"):
-        dataset, test_set = _read(source, test, recipe, options)
+        dataset, test_set = _read(given, recipe)
+        more = _more_rows(given, dataset)
         for note in dataset.notes:
             progress.say(note)
     with timed(timings, "check"):
@@ -117,10 +151,17 @@ def _fit(
         rows = split(checked, recipe, test_rows)
         recipe = settled(recipe, checked, rows, progress)
         prepared = prepare(checked.dataset, rows, checked.groups, recipe, progress)
+        told = advice.before(prepared, recipe, progress)
     with timed(timings, "race"):
         learnt = {name: learn(prepared, name, recipe, started, progress) for name in prepared.tasks}
+    with timed(timings, "curve"):
+        curves = advice.curves(prepared, recipe, started)
+    with timed(timings, "tune"):
+        climbed = climb(prepared, learnt, recipe, started, progress, more, resume=resume)
+        prepared, learnt = climbed.prepared, climbed.learnt
     with timed(timings, "evaluate"):
         report = _report(prepared, checked, learnt, recipe, test_set)
+        advice.put(report, told, curves)
     report |= {
         "headstart": VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -128,8 +169,11 @@ def _fit(
         "bundle": str(place),
         "seconds": time.monotonic() - started.started,
         "timings": timings,
+        **({"ladder": [asdict(each) for each in climbed.ladder]} if climbed.ladder else {}),
     }
-    return _write(place, prepared, learnt, recipe, report, portable, progress)
+    model = _write(place, prepared, learnt, recipe, report, portable, progress)
+    forget(climbed)
+    return model
 
 
 def _names(value: str | Sequence[str]) -> tuple[str, ...]:
@@ -137,7 +181,8 @@ def _names(value: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(name.strip() for name in names if name.strip())
 
 
-def _read(source: Any, test: Any, recipe: Recipe, options: ReadOptions) -> tuple[Dataset, Dataset | None]:
+def _read(given: Given, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
+    source, test, options = given.source, given.test, given.options
     table, notes = read_table(source, options)
     dataset = infer(
         table, targets=recipe.target, inputs=recipe.input, group=recipe.group, origin=describe(source), notes=notes
@@ -152,6 +197,17 @@ def _read(source: Any, test: Any, recipe: Recipe, options: ReadOptions) -> tuple
     for name in [*wanted.input_columns, *wanted.targets]:
         wanted.column(name)
     return dataset, wanted
+
+
+def _more_rows(given: Given, dataset: Dataset) -> Table | None:
+    """Return the input columns of the table without labels, its files opened; None where none was given."""
+    if given.unlabelled is None:
+        return None
+    table, _ = read_table(given.unlabelled, given.options)
+    files = [name for modality, columns in dataset.inputs.items() if is_file(modality) for name in columns]
+    table = opened_files(renamed_file(table, files), files, folder_of(given.unlabelled))
+    wanted = Dataset(table, dataset.inputs, origin=describe(given.unlabelled))
+    return {name: wanted.column(name) for name in wanted.input_columns}
 
 
 def _check(dataset: Dataset, test_set: Dataset | None, group: str) -> tuple[Checked, int]:
@@ -222,7 +278,7 @@ def _naive(prepared: Prepared, name: str, recipe: Recipe) -> dict[str, Any]:
     result = {}
     for key, groups in (("random_split", np.arange(len(rows))), ("grouped_split", prepared.groups[rows])):
         job = Job(prepared.tasks[name], y, features, groups, recipe.seed, Budget(), core_count(), Quiet())
-        held_out = methods.registry.get("scratch")().fit(job).held_out
+        held_out = methods.head_methods()["scratch"]().fit(job).held_out
         result[f"{key}_{job.task.primary}"] = float(job.task.correct(held_out, y).mean())
     return result
 
@@ -235,6 +291,10 @@ def _runtime(prepared: Prepared, learnt: Mapping[str, Learnt]) -> Runtime:
     return Runtime(None, prepared.inputs, prepared.sessions, {name: each.target for name, each in learnt.items()})
 
 
+def _uses_network(method: str) -> bool:
+    return methods.registry.get(method).pretrained or method in methods.network_methods()
+
+
 def _write(
     place: Path,
     prepared: Prepared,
@@ -244,13 +304,23 @@ def _write(
     portable: bool,
     progress: Progress,
 ) -> Model:
-    with Bundle.create(place) as part:
-        needed = any(methods.registry.get(each.method).pretrained and each.signal for each in learnt.values())
-        opened = prepared.opened if needed else {}
+    needed = any(_uses_network(each.method) and each.signal for each in learnt.values())
+    opened = prepared.opened if needed else {}
+    adapted = any(each.adapter for each in opened.values()) and not portable
+    with Bundle.create(place, NETWORK if adapted else HEADS) as part:
         save(part, recipe, prepared.inputs, {name: each.target for name, each in learnt.items()}, opened, portable)
         write_report(part, report)
     progress.say(f"wrote {place}")
     bundle = Bundle.open(place)
+    if any(each.tuned for each in opened.values()):
+        # The folder in which it was tuned is about to go.
+        kept = networks.open_for(bundle, progress)
+        runtime = Runtime.open(
+            bundle,
+            {name: each.network for name, each in kept.items()},
+            {name: each.session for name, each in kept.items()},
+        )
+        return Model(runtime, report)
     sessions = {name: each.session for name, each in opened.items()}
     runtime = Runtime(bundle, prepared.inputs, sessions, _runtime(prepared, learnt).targets)
     return Model(runtime, report)

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any, final
 
 from headstart.core.bundle import Bundle
+from headstart.core.errors import UsageError
 from headstart.core.progress import Progress, Quiet
 from headstart.runtime import Runtime
 from headstart.stages.files import open_rows, opened_files
 from headstart.stages.networks import open_for
+from headstart.stages.pretrained import Pretrained
+from headstart.stages.taught import is_taught, open_taught, taught_of
 
 
 @final
@@ -65,12 +68,30 @@ class Model:
         return f"Model({str(self.path)!r}, targets={list(self.runtime.targets)})"
 
 
-def open_model(path: Path | str, progress: Progress | None = None) -> Model:
-    """Open a bundle.
+def open_model(path: Path | str, progress: Progress | None = None) -> Model | Pretrained:
+    """Open a bundle: a `Model` of targets, or a `Pretrained` network that was tuned to answer by itself.
 
     Raises:
         BundleError: it is missing, damaged, too new, or its backbone cannot be had.
     """
+    return open_taught(path, progress) if is_taught(path) else open_targets(path, progress)
+
+
+def open_targets(path: Path | str, progress: Progress | None = None) -> Model:
+    """Open a bundle of a model that predicts targets.
+
+    Raises:
+        BundleError: it is missing, damaged, too new, or its backbone cannot be had.
+        UsageError: it is one of a network that answers by itself.
+    """
+    if is_taught(path):
+        task = taught_of(Bundle.open(path)).task
+        raise UsageError(
+            f"'{path}' is a network that was tuned to {task.replace('_', ' ')}, not a model that predicts columns.",
+            allowed="What works with it: headstart predict, evaluate, show and push; in Python, open_model. "
+            "It is not served over HTTP yet.",
+            hint=f"headstart predict {path} INPUT",
+        )
     bundle = Bundle.open(path)
     opened = open_for(bundle, progress or Quiet())
     networks = {name: each.network for name, each in opened.items()}

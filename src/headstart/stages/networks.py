@@ -18,16 +18,25 @@ from headstart.core.errors import BundleError, HubError, MissingExtra, UsageErro
 from headstart.core.format import Unfit
 from headstart.core.progress import Progress
 from headstart.core.threads import core_count
+from headstart.stages import adapters
 
 DEFAULT = {"text": "builtin:all-MiniLM-L6-v2"}
 """The backbone that `auto` stands for, by modality."""
+ADAPTERS = "adapter"
+"""The folder of a bundle that holds adapters, by modality."""
 SHORT = {"hf": "huggingface", "tfhub": "tensorflowhub", "kaggle": "tensorflowhub"}
 """Short names of hubs."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A network running on this machine: what it is, with which engine, precision and threads, and in which view."""
+    """A network running on this machine: what it is, with which engine, precision and threads, and in which view.
+
+    Args:
+        tuned: the method that changed its weights, which no hub has therefore; empty where they are the hub's.
+        adapter: the folder that holds all that was changed, where that is an adapter; `base` is what it was learnt for.
+        base: the hub's network, where there is an adapter.
+    """
 
     network: Network
     session: Session
@@ -35,10 +44,15 @@ class Opened:
     precision: str
     threads: int
     view: Mapping[str, Any] = field(default_factory=dict)
+    tuned: str = ""
+    adapter: Path | None = None
+    base: Network | None = None
 
     def spec(self, portable: bool) -> dict[str, Any]:
-        """Return what a bundle records of it, as plain JSON data."""
-        backbone = self.network.backbone
+        """Return what a bundle records of it, as plain JSON data; what no hub has always travels in the bundle."""
+        adapted = self.base is not None and not portable
+        backbone = self.base.backbone if self.base and adapted else self.network.backbone
+        portable = portable or (bool(self.tuned) and not adapted)
         return {
             "reference": backbone.reference,
             "checksum": backbone.checksum,
@@ -48,9 +62,12 @@ class Opened:
             "parameters": backbone.parameters,
             "size": backbone.size,
             "architecture": self.network.architecture,
+            "use": self.network.use,
             "weights": backbone.weights,
             "format": self.format,
             "view": dict(self.view),
+            "tuned": self.tuned,
+            "adapter": adapted,
             "portable": portable,
         } | (frozen(self.network) if portable else {})
 
@@ -201,7 +218,9 @@ def _open_one(bundle: Bundle, modality: str, spec: dict[str, Any], progress: Pro
             network = thaw(bundle.path / "backbone" / modality, spec)
         else:
             network = fetch(spec["reference"], spec["checksum"], progress, spec["weights"])
-        return start(viewed(network, spec["view"]), spec["format"])
+        if spec.get("adapter"):
+            network = adapters.merged(network, bundle.path / ADAPTERS / modality)
+        return replace(start(viewed(network, spec["view"]), spec["format"]), tuned=spec.get("tuned", ""))
     except HubError as error:
         raise BundleError(
             f"The bundle '{bundle.path}' needs the backbone {spec['reference']}: {error.problem}",
@@ -210,8 +229,8 @@ def _open_one(bundle: Bundle, modality: str, spec: dict[str, Any], progress: Pro
         ) from error
 
 
-KEPT = (".json", ".safetensors", ".txt", ".model", ".onnx", ".xml", ".bin", ".pth", ".pt", ".th", ".h5", ".keras",
-        ".tflite", ".pb", ".index", ".data-00000-of-00001")  # fmt: skip
+KEPT = (".json", ".safetensors", ".txt", ".model", ".jinja", ".onnx", ".xml", ".bin", ".pth", ".pt", ".th", ".h5",
+        ".keras", ".tflite", ".pb", ".index", ".data-00000-of-00001")  # fmt: skip
 """Suffixes of the files that a network is made of."""
 
 
@@ -258,5 +277,6 @@ def thaw(folder: Path, spec: dict[str, Any]) -> Network:
         preprocessing=spec["preprocessing"],
         pooling=spec["pooling"],
         library=spec["library"],
+        use=spec.get("use", "embed"),
         labels=spec["labels"],
     )

@@ -14,6 +14,7 @@ from headstart.core.source import ReadOptions, Table
 from headstart.runtime import Runtime
 from headstart.stages.files import folder_of, opened_files, readable, renamed_file, unread
 from headstart.stages.model import Model, open_model
+from headstart.stages.pretrained import Pretrained
 from headstart.stages.read import open_table, table_writer
 
 CHUNK = 4096
@@ -23,7 +24,7 @@ FILES = 512
 
 
 def predict(
-    model: Model | Path | str,
+    model: Model | Pretrained | Path | str,
     source: Any,
     *,
     out: Any,
@@ -41,7 +42,9 @@ def predict(
         DataError: an input column is missing; nothing is written.
     """
     progress = progress or Quiet()
-    model = model if isinstance(model, Model) else open_model(model, progress)
+    model = open_model(model, progress) if isinstance(model, (str, Path)) else model
+    if isinstance(model, Pretrained):
+        return model.predict_table(source, out=out, read=options, progress=progress)
     count = 0
     with table_writer(out) as writer, progress.bar("answering", 0) as bar:
         rows = FILES if model.runtime.file_columns else CHUNK

@@ -12,6 +12,7 @@ from headstart import hubs, pipelines
 from headstart.core.arrays import Session
 from headstart.core.backbone import REFERENCE, Backbone, Network
 from headstart.core.blob import Blob
+from headstart.core.bundle import Bundle
 from headstart.core.errors import DataError, UsageError, listed, nearest
 from headstart.core.pipeline import Pipeline
 from headstart.core.progress import Progress, Quiet
@@ -27,18 +28,51 @@ KINDS = {"text": "texts", "image": "files of pictures", "audio": "files of recor
 
 @final
 class Pretrained:
-    """A pretrained model, opened for one task and ready to answer.
+    """A network that answers by itself, opened for one task: a pretrained one as it is, or one that `fit` has tuned.
 
     Args:
         task: the name of the pipeline.
         pipeline: what turns inputs into answers.
         network: the model on disk.
         session: the model, running.
+        usual: options that hold unless others are given.
+        columns: of tables, the column that it reads and those that follow it; none of a model as it is.
+        bundle: where `fit` has written it; None of a model as it is.
+        report: what was measured when it was fitted.
     """
 
-    def __init__(self, task: str, pipeline: Pipeline, network: Network, session: Session) -> None:
+    def __init__(
+        self,
+        task: str,
+        pipeline: Pipeline,
+        network: Network,
+        session: Session,
+        *,
+        usual: Mapping[str, Any] | None = None,
+        columns: Sequence[str] = (),
+        bundle: Bundle | None = None,
+        report: Mapping[str, Any] | None = None,
+    ) -> None:
         self.task, self.pipeline, self.network, self.session = task, pipeline, network, session
+        self.usual, self.columns, self.bundle, self.report = usual or {}, columns, bundle, report or {}
         self._detectors: dict[str, Session] = {}
+
+    @property
+    def path(self) -> Path:
+        """Where its bundle is."""
+        if self.bundle is None:
+            raise TypeError("This model is used as it is: it has no bundle.")
+        return self.bundle.path
+
+    def evaluate(self, source: Any) -> dict[str, Any]:
+        """Judge a fitted model on another table with answers; see `headstart.evaluate`.
+
+        Raises:
+            UsageError: it was not fitted, so that nothing says which column holds the answers.
+        """
+        from headstart.stages.evaluate import evaluate
+
+        return evaluate(self, source)
 
     def predict(self, inputs: Any, **options: Any) -> Any:
         """Answer one input or many.
@@ -110,11 +144,12 @@ class Pretrained:
         def run(inputs: Sequence[Any]) -> list[dict[str, Any]]:
             return self.pipeline.run(self.network, self.session, inputs, settled)
 
-        return Answers(self.network.backbone.modality, run, self.task == "answer" and not options.get("context"))
+        asks = self.task == "answer" and not options.get("context")
+        return Answers(self.network.backbone.modality, run, asks, self.columns)
 
     def _settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return all options; a voice detector that is named by its reference is opened, once."""
-        settled = self.pipeline.settle(options)
+        settled = self.pipeline.settle({**self.usual, **options})
         if isinstance(settled.get("vad"), (str, os.PathLike)):
             name = os.fspath(settled["vad"])
             if name not in self._detectors:
@@ -163,7 +198,8 @@ class Pretrained:
             writer.write(table | {name: [each.get(name) for each in plain] for name in names})
 
     def __repr__(self) -> str:
-        return f"Pretrained({self.network.backbone.reference!r}, task={self.task!r})"
+        named = str(self.bundle.path) if self.bundle else self.network.backbone.reference
+        return f"Pretrained({named!r}, task={self.task!r})"
 
 
 def pretrained(

@@ -14,7 +14,8 @@ from headstart.core.head import Head
 from headstart.core.modality import Modality
 from headstart.core.recipe import Recipe
 from headstart.runtime import Target
-from headstart.stages.networks import Opened, vendor
+from headstart.stages.adapters import carry
+from headstart.stages.networks import ADAPTERS, Opened, vendor
 
 
 def save(
@@ -45,8 +46,11 @@ def save(
     (folder / "heads.safetensors").write_bytes(as_safetensors(arrays))
     if opened:
         _json(folder / "backbones.json", {name: each.spec(portable) for name, each in opened.items()})
-        for name, each in opened.items() if portable else ():
-            vendor(each, folder / "backbone" / name)
+        for name, each in opened.items():
+            if each.adapter and not portable:
+                carry(each.adapter, folder / ADAPTERS / name)
+            elif portable or each.tuned:
+                vendor(each, folder / "backbone" / name)
 
 
 def kind_of(head: Head) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from headstart.core.progress import Console, Progress
 from headstart.core.registry import require
 from headstart.runtime import Runtime
-from headstart.stages.model import Model, open_model
+from headstart.stages.model import Model, open_targets
 
 if TYPE_CHECKING:
     from headstart.server.app import Limits
@@ -59,7 +59,7 @@ def serve(
 
     progress = progress or Console()
     if isinstance(model, (str, Path)):
-        model = open_model(model, progress)
+        model = open_targets(model, progress)
     runtime = model if isinstance(model, Runtime) else model.runtime
     run(
         runtime,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.core.bundle import Bundle
+from headstart.stages.taught import PIPELINE, is_taught
 
 
 def show(path: Path | str) -> dict[str, Any]:
@@ -16,6 +17,7 @@ def show(path: Path | str) -> dict[str, Any]:
     """
     bundle = Bundle.open(path)
     report = bundle.json("report.json")
+    heads = bundle.path / "heads.safetensors"
     backbones = bundle.json("backbones.json") if (bundle.path / "backbones.json").is_file() else {}
     return {
         "bundle": str(bundle.path),
@@ -23,15 +25,31 @@ def show(path: Path | str) -> dict[str, Any]:
         "headstart": bundle.manifest["headstart"],
         "created": bundle.manifest["created"],
         "bytes": bundle.size(),
-        "heads_bytes": (bundle.path / "heads.safetensors").stat().st_size,
+        "heads_bytes": heads.stat().st_size if heads.is_file() else 0,
         "backbones": backbones,
+        **(_network(bundle, backbones) if is_taught(bundle.path) else _targets(bundle)),
+        "verdict": report.get("verdict"),
+        "files": sorted(bundle.manifest["files"]),
+    }
+
+
+def _targets(bundle: Bundle) -> dict[str, Any]:
+    return {
         "inputs": {name: _columns(spec) for name, spec in bundle.json("inputs.json").items()},
         "targets": {
             name: {"task": spec["task"]["name"], "labels": spec["task"].get("labels")}
             for name, spec in bundle.json("targets.json").items()
         },
-        "verdict": report.get("verdict"),
-        "files": sorted(bundle.manifest["files"]),
+    }
+
+
+def _network(bundle: Bundle, backbones: dict[str, Any]) -> dict[str, Any]:
+    """Return what a network reads and what it was taught, in the form of a model of targets."""
+    told = bundle.json(PIPELINE)
+    columns = told["columns"]
+    return {
+        "inputs": {name: [columns["input"]] for name in backbones},
+        "targets": {columns["target"]: {"task": told["use"], "labels": told["settings"].get("labels")}},
     }
 
 

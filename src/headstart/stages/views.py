@@ -52,7 +52,7 @@ def best_view(
         bound = modality.bind(network)
         vectors = joined_vectors([vectors_of(bound, running, bound.prepare(table), Quiet())])
         job = Job(task, y, {"embedding": vectors}, groups[rows], 0, Budget(), core_count(), Quiet())
-        return task.correct(methods.registry.get("probe")().fit(job).held_out, y), running
+        return task.correct(methods.head_methods()["probe"]().fit(job).held_out, y), running
 
     best = score({})
     told = [f"as published {best[0].mean():.3f}"]

@@ -18,13 +18,17 @@ import numpy as np
 from headstart.core.arrays import Arrays, take
 from headstart.core.backbone import Backbone, Hub, Network
 from headstart.core.blob import Blob
+from headstart.core.course import Course
+from headstart.core.files import sha256
 from headstart.core.format import Format
 from headstart.core.head import Head
-from headstart.core.method import Budget, Job, Method
+from headstart.core.method import Budget, HeadMethod, Job, NetworkMethod
 from headstart.core.modality import HANDCRAFTED, Modality
 from headstart.core.progress import Quiet
 from headstart.core.source import ReadOptions, Source, Table
 from headstart.core.task import Task
+from headstart.methods import merit
+from headstart.stages.networks import start
 
 LABELS = ["red", "green", "blue", "red", "green"] * 24
 TAGS = ["a|b", "a", "b|c", "c", "a|c"] * 24
@@ -99,7 +103,7 @@ def check_head(head: Head, arrays: Arrays) -> None:
         assert np.allclose(alone[0], scores[row], atol=1e-4), (alone[0], scores[row])
 
 
-def check_method(kind: type[Method], task: Task, cells: Sequence[Any]) -> None:
+def check_method(kind: type[HeadMethod], task: Task, cells: Sequence[Any]) -> None:
     """Check one method on one task: it says why not, or learns something, repeatably, and holds rows out."""
     features = toy_features(len(cells))
     method = kind()
@@ -115,6 +119,49 @@ def check_method(kind: type[Method], task: Task, cells: Sequence[Any]) -> None:
     check_head(first.head, features)
     assert first.race
     through_json([vars(each) for each in first.race])
+
+
+def check_network_method(kind: type[NetworkMethod], courses: Sequence[Course]) -> None:
+    """Check one method on the same course twice: it says why not, or tunes a network alike, which opens again alike.
+
+    Args:
+        courses: two courses that differ in their folders alone, such as two of `headstart.testing.courses.toy_course`.
+
+    Raises:
+        MissingExtra: a package that it needs is not installed.
+    """
+    method, course = kind(), courses[0]
+    reason = method.supports(course)
+    assert isinstance(reason, str)
+    if reason:
+        return
+    assert isinstance(method.worthwhile(course), str)
+    cost = method.estimate(course)
+    assert cost.seconds > 0 and cost.memory >= 0
+    first, second = (method.tune(each) for each in courses)
+    assert sha256(first.network.weights) == sha256(second.network.weights), "the same seed gave other weights"
+    assert first.network.backbone.checksum == sha256(first.network.weights)
+    assert set(first.heads) == set(course.lessons)
+    through_json(dict(first.trained))
+    through_json([vars(each) for each in first.race])
+    opened = {name: start(first.network, name) for name in ("", "torch")}
+    found = {name: _unit(each.session.run(course.examples.batch(course.held))) for name, each in opened.items()}
+    assert np.allclose(found[""], found["torch"], atol=1e-3), "two engines give other embeddings of the tuned network"
+    score = 0.0
+    for name, lesson in course.lessons.items():
+        features = {"embedding": found["torch"]}
+        check_head(first.heads[name], features)
+        y = lesson.y[course.held]
+        scores = first.heads[name].scores(features)
+        score += (float(lesson.task.correct(scores, y).mean()) + 1e-3 * merit(lesson.task, scores, y)) / len(
+            course.lessons
+        )
+    assert abs(score - first.score) < 1e-4, f"{first.score} while it was trained, {score} opened again"
+
+
+def _unit(outputs: Arrays) -> np.ndarray:
+    vectors = outputs["embedding"]
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def check_modality(kind: type[Modality], table: Table, kinds: dict[str, str]) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from headstart.stages.report import taught
 from headstart.stages.report.measures import (
     automation,
     classes,
@@ -67,10 +68,11 @@ def card(report: Mapping[str, Any]) -> str:
         "## How to use it",
         _fence("sh", shell_lines(report)),
         _fence("python", python_lines(report)),
-        _fence("sh", http_lines(report)),
+        "" if taught.is_taught(report) else _fence("sh", http_lines(report)),
         "## Results",
         _judged(report),
         *(block for name, target in targets.items() for block in _results(name, target)),
+        _figures(report),
         _speed(report),
         "## Limits",
         _bullets(limits(report)[:-1]),
@@ -97,7 +99,15 @@ def _entities(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+def _figures(report: Mapping[str, Any]) -> str:
+    """Return the measures of a network that answers by itself."""
+    made = [[plain(cell) for cell in each] for each in taught.rows(report)] if taught.is_taught(report) else []
+    return _table(["measure", "tuned", "as it was"], made) if made else ""
+
+
 def _what(report: Mapping[str, Any], targets: Mapping[str, Mapping[str, Any]]) -> str:
+    if taught.is_taught(report):
+        return "\n\n".join(map(plain, taught.does(report)))
     columns = listed([f"`{_code(name)}`" for name in input_columns(report)]) or "a text"
     lines = [f"From {columns} it predicts:", ""]
     for name, target in targets.items():

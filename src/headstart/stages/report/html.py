@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from headstart.stages.report import ladder, taught
 from headstart.stages.report.markup import Markup, bullets, element, facts, joined, table
 from headstart.stages.report.measures import Tile, automation, gain, measures, primary, tiles
 from headstart.stages.report.style import STYLE
@@ -49,6 +50,8 @@ def page(report: Mapping[str, Any]) -> str:
             tile_list(_key_figures(report, targets)),
             _overview(targets),
             *(section(n, name, each, alone=alone) for n, (name, each) in enumerate(targets.items(), 1)),
+            taught.section(report),
+            ladder.section(report),
             _speed(report),
             _data(report),
             _again(report),
@@ -70,6 +73,8 @@ def page(report: Mapping[str, Any]) -> str:
 
 def title(report: Mapping[str, Any]) -> str:
     """Return what the report is about, in one line of plain text."""
+    if taught.is_taught(report):
+        return f"A network that {taught.DOES.get(str(report['task']), str(report['task']))}"
     names = [clean(name, 60) for name in mapping(report.get("targets"))]
     about = listed(names) if len(names) <= 4 else f"{listed(names[:3])} and {len(names) - 3} more columns"
     if report.get("kind") == "evaluate":

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from headstart.stages.report.measures import measures, primary
+from headstart.stages.report.taught import TAGS
 from headstart.stages.report.use import bundle_path, is_text
 from headstart.stages.report.wording import clean, mapping, number, place, texts
 
@@ -35,7 +36,7 @@ def front(report: Mapping[str, Any], targets: Mapping[str, Mapping[str, Any]]) -
         "library_name": "headstart",
         "license": "unknown",
         "base_model": base,
-        "pipeline_tag": tasks[0] if tasks else None,
+        "pipeline_tag": tasks[0] if tasks else TAGS.get(str(report.get("task"))),
         "tags": ["headstart", *texts(clean(report.get("method")).split(", "))],
         "metrics": [name for key, name in names.items() if key in found],
     }

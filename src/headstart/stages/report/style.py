@@ -58,6 +58,10 @@ figcaption b{color:var(--ink)}
 .chart .whisker{stroke:var(--ink);stroke-width:1.5}
 .chart .ideal,.chart .wanted{stroke:var(--soft);stroke-width:1.2;stroke-dasharray:5 4}
 .chart .curve{fill:none;stroke:var(--mine);stroke-width:2.5;stroke-linejoin:round}
+.chart .curve.other{stroke:var(--other)}
+.chart .curve.expected{stroke-dasharray:6 4}
+.chart .band{fill:var(--mine);fill-opacity:.14}
+.chart .band.other{fill:var(--other)}
 .chart .cell.wrong{fill:var(--bad)}
 .chart .cell.none{fill:var(--line);fill-opacity:.35}
 .chart .count{font-size:10.5px}

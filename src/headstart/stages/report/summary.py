@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
+from headstart.stages.report import ladder, taught
 from headstart.stages.report.measures import (
     baseline,
     gain,
@@ -53,6 +54,10 @@ def terminal(report: Mapping[str, Any], width: int) -> str:
     lines = list(_head(report, targets, width))
     for name, target in targets.items():
         lines += ["", *_target(name, target, width)]
+    figures = [line for each in taught.lines(report) for line in wrapped(each, width, "  ", "      ")]
+    lines += ["", *figures] if figures else []
+    climbed = [line for each in ladder.lines(report) for line in wrapped(each, width, "  ", "      ")]
+    lines += ["", "ladder of methods", *climbed] if climbed else []
     foot = list(_foot(report, width))
     lines += ["", *foot] if foot else []
     warnings = texts(mapping(report.get("data")).get("warnings"))
@@ -127,6 +132,10 @@ def _target(name: str, target: Mapping[str, Any], width: int) -> Iterator[str]:
     for sentence in (naive(target), out_of_scope(target)):
         if sentence:
             yield from wrapped(sentence, width, "  ! ", "    ")
+    for part, label in (("mismatch", "before training"), ("learning_curve", "more labels")):
+        sentence = clean(mapping(target.get(part)).get("sentence"))
+        if sentence:
+            yield from _line(label, sentence, width)
 
 
 def _line(name: str, value: str, width: int) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from headstart.stages.report import charts
+from headstart.stages.report.curve import before_training, learning_curve
 from headstart.stages.report.markup import Markup, bullets, element, figure, folded, joined, table
 from headstart.stages.report.measures import (
     Tile,
@@ -56,6 +57,7 @@ def section(place: int, name: str, target: Mapping[str, Any], *, alone: bool) ->
         None if alone else tile_list(tiles(target)),
         notices(target),
         figures(mark, target),
+        before_training(target),
         _measures(target),
         _classes(target),
         _confusions(mark, target),
@@ -106,6 +108,7 @@ def figures(mark: str, target: Mapping[str, Any]) -> Markup:
             "The most confident rows come first: the more rows are handled automatically, the more errors get through."
         )
         made.append(figure("How much can be automated?", automated, note))
+    made += filter(None, [learning_curve(mark, target)])
     return element("div", *made, class_="figures") if made else Markup()
 
 

@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import Any
 
 from headstart.core.recipe import Recipe
+from headstart.stages.report import taught
 from headstart.stages.report.measures import beats_majority
 from headstart.stages.report.wording import clean, counted, listed, mapping, masked, number, records, share, texts
 
@@ -39,6 +40,8 @@ def example(report: Mapping[str, Any]) -> dict[str, str]:
 
 def shell_lines(report: Mapping[str, Any]) -> list[str]:
     """Return what to type to use the model."""
+    if taught.is_taught(report):
+        return taught.shell_lines(report, bundle_path(report))
     path, row = shlex.quote(bundle_path(report)), json.dumps(example(report), ensure_ascii=False)
     one = '"a text"' if is_text(report) else shlex.quote(row)
     return [
@@ -60,6 +63,8 @@ def http_lines(report: Mapping[str, Any]) -> list[str]:
 
 def python_lines(report: Mapping[str, Any]) -> list[str]:
     """Return Python lines that use the model."""
+    if taught.is_taught(report):
+        return taught.python_lines(report, bundle_path(report))
     row = '"a text"' if is_text(report) else repr(example(report))
     return [
         "import headstart as hs",
@@ -79,7 +84,7 @@ def command(report: Mapping[str, Any]) -> str:
         option = f"--{name.replace('_', '-')}"
         if isinstance(value, Mapping):
             for key, each in value.items():
-                words += [option, f"{key}={each}"]
+                words += [option, f"{key}={each}" if key else str(each)]
         elif isinstance(value, (list, tuple)):
             words += [option, ",".join(map(str, value))]
         else:
