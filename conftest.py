@@ -8,8 +8,9 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parent / "src/headstart"
 NEEDS_TORCH = re.compile(
-    r"^(import|from) (torch|torchvision|timm|keras|transformers|diffusers)\b|^\w+ = require\(\"torch"
-    r"|^from headstart\.formats\._transformers import|^from headstart\.formats import .*_(generator|stylegan2)\b|^from (accelerate|safetensors\.torch) import",
+    r"^(import|from) (torch|torchvision|timm|keras|transformers|diffusers|accelerate|safetensors\.torch)\b"
+    r"|^\w+ = require\(\"torch|^from headstart\.formats\._transformers import"
+    r"|^from headstart\.formats import .*_(generator|stylegan2)\b",
     re.MULTILINE,
 )
 

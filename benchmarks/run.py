@@ -29,6 +29,13 @@ SECTIONS = {
     "pictures": "files.py pictures",
     "recordings": "files.py recordings",
     "decoding": "files.py decoding",
+    "curve": "curves.py forecast",
+    "next": "curves.py next",
+    "steps": "training.py steps",
+    "ladder_banking77": "training.py ladder banking77",
+    "ladder_sst2": "training.py ladder sst2",
+    "ladder_clothing": "training.py ladder clothing",
+    "ladder_tile": "training.py ladder tile",
 }
 
 

@@ -1,6 +1,6 @@
 """Fine-tuning: seconds of a step next to a hand-written loop and to transformers' Trainer, and what the ladder reaches.
 
-    python benchmarks/training.py steps|ladders
+    python benchmarks/training.py steps | ladder banking77|sst2|clothing|tile
 
 Both are of the whole of headstart's own work: the loop with its checkpoints and progress, and the whole command.
 """
@@ -143,32 +143,31 @@ def _trainer(scratch: Path, folder: Path, words: list[str], y: np.ndarray, class
     return (time.perf_counter() - began) / TRAINER_ROWS
 
 
-def ladders(scratch: Path) -> dict[str, Any]:
-    """Return what each whole command reaches on its test rows, and its ladder."""
-    mobile = SHARED / "weights/mobilenet_v2_imagenet/mobilenet_v2_torchvision_layout.pth"
-    pictures = ["--backbone", "torchvision:mobilenet_v2", "--weights", mobile, "--target", "label"]
-    commands = {
-        "banking77, whole ladder in 6 minutes": (
-            "category", [DATA / "banking77/train.csv", "--test", DATA / "banking77/test.csv", "--target", "category",
-                         "--budget", "6m"]),
-        "sst2, fine-tuned": (
-            "label", [DATA / "sst2/train.csv", "--test", DATA / "sst2/test.csv", "--target", "label",
-                      "--method", "finetune"]),
-        "clothing_small, MobileNetV2 fine-tuned": (
-            "label", [DATA / "clothing_small/train", "--test", DATA / "clothing_small/test", *pictures,
-                      "--method", "finetune"]),
-        "magnetic_tile, MobileNetV2 fine-tuned": (
-            "label", [DATA / "magnetic_tile/images", *pictures, "--method", "finetune"]),
-    }  # fmt: skip
-    found = {}
-    for name, (target, arguments) in commands.items():
-        report = fit(scratch, *arguments)
-        ladder = [{key: each[key] for key in ("name", "score", "seconds", "kept", "why")} for each in report["ladder"]]
-        found[name] = {**brief(report, target), "ladder": ladder}
-        print(name, json.dumps(found[name])[:300], file=sys.stderr, flush=True)
-    return found
+MOBILE = SHARED / "weights/mobilenet_v2_imagenet/mobilenet_v2_torchvision_layout.pth"
+PICTURES = ["--backbone", "torchvision:mobilenet_v2", "--weights", MOBILE, "--target", "label", "--method", "finetune"]
+LADDERS: dict[str, tuple[str, list[Any]]] = {
+    "banking77": (
+        "category",
+        [DATA / "banking77/train.csv", "--test", DATA / "banking77/test.csv", "--target", "category", "--budget", "6m"],
+    ),
+    "sst2": (
+        "label",
+        [DATA / "sst2/train.csv", "--test", DATA / "sst2/test.csv", "--target", "label", "--method", "finetune"],
+    ),
+    "clothing": ("label", [DATA / "clothing_small/train", "--test", DATA / "clothing_small/test", *PICTURES]),
+    "tile": ("label", [DATA / "magnetic_tile/images", *PICTURES]),
+}
+"""For each, the target and the arguments of `fit`."""
+
+
+def ladder(scratch: Path, name: str) -> dict[str, Any]:
+    """Return what a whole command reaches on its test rows, and its ladder."""
+    target, arguments = LADDERS[name]
+    report = fit(scratch, *arguments)
+    rungs = [{key: each[key] for key in ("name", "score", "seconds", "kept", "why")} for each in report["ladder"]]
+    return {**brief(report, target), "ladder": rungs}
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
-        print(json.dumps(globals()[sys.argv[1]](Path(place)), indent=1))
+        print(json.dumps(globals()[sys.argv[1]](Path(place), *sys.argv[2:]), indent=1))

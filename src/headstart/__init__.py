@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from headstart.stages.chat import Chat as Chat
     from headstart.stages.chat import chat as chat
     from headstart.stages.choose import choose as choose
+    from headstart.stages.edit import Edited as Edited
+    from headstart.stages.edit import edit as edit
     from headstart.stages.evaluate import evaluate as evaluate
     from headstart.stages.fit import fit as fit
     from headstart.stages.model import Model as Model
@@ -34,10 +36,12 @@ __version__ = _core.VERSION
 
 _HOMES = {
     "Chat": "headstart.stages.chat",
+    "Edited": "headstart.stages.edit",
     "Model": "headstart.stages.model",
     "Pretrained": "headstart.stages.pretrained",
     "chat": "headstart.stages.chat",
     "choose": "headstart.stages.choose",
+    "edit": "headstart.stages.edit",
     "evaluate": "headstart.stages.evaluate",
     "fit": "headstart.stages.fit",
     "models": "headstart.stages.models",
@@ -51,12 +55,14 @@ _HOMES = {
 
 __all__ = [
     "Chat",
+    "Edited",
     "HeadstartError",
     "Model",
     "Pretrained",
     "__version__",
     "chat",
     "choose",
+    "edit",
     "evaluate",
     "fit",
     "models",

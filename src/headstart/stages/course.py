@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 
-from headstart import modalities
+from headstart import methods, modalities
 from headstart.core import VERSION
 from headstart.core.arrays import Session
 from headstart.core.backbone import Network
@@ -28,6 +28,7 @@ from headstart.stages.examples import examples_of
 from headstart.stages.learn import Learnt
 from headstart.stages.networks import start
 from headstart.stages.prepare import Prepared
+from headstart.training.plan import Plan
 
 HELD = 0.15
 """Share of the training rows by which methods are compared; they are never learnt from."""
@@ -77,10 +78,17 @@ class Ground:
             threads=core_count(),
             progress=self.progress,
             resume=self.resume,
-            options={**self.recipe.options, **options},
+            options={**self._settings(name), **options},
             vectors=prepared.features["embedding"],
             unlabelled=Late(lambda: examples_of(at, network, at.prepare(more), seed)) if more is not None else None,
         )
+
+    def _settings(self, name: str) -> dict[str, Any]:
+        """Return the recipe's settings; on a ladder of several methods, those that this one has."""
+        if self.recipe.method != "auto":
+            return dict(self.recipe.options)
+        known = {each.name for each in fields(Plan)} | set(methods.network_methods()[name].options) | {"log", "frozen"}
+        return {key: value for key, value in self.recipe.options.items() if key in known}
 
     def folder(self, name: str, options: Mapping[str, Any]) -> Path:
         """Return where a method keeps its work: the same for the same data, recipe and settings."""

@@ -187,7 +187,7 @@ def _compared(
         metrics.mean_interval(ours),
         gain,
         seconds,
-        tuned.network.backbone.size,
+        int(tuned.trained.get("adapter", {}).get("bytes", tuned.network.backbone.size)),
         kept,
         why,
         tuned.trained,
