@@ -27,7 +27,7 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 """Shares of the way from the pretrained to the tuned weights that are tried."""
 TRIED = 3
 """Batches on which the time of a step is measured."""
-SPARE = 0.9
+SPARE = 0.8
 """Share of the time that is left which a course may plan with."""
 
 

@@ -32,6 +32,8 @@ from headstart.stages.views import vectors_of
 
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
 """Weights of the from-scratch model beside the tuned network's scores, each brought to the same spread."""
+LAST = 0.1
+"""Share of the budget with which no rung is begun any more."""
 ORDER = ("finetune", "lora", "contrastive", "domain_pretrain")
 """In which order the rungs are tried; others come behind, by name."""
 
@@ -145,8 +147,8 @@ def _try(name: str, options: dict[str, Any], ground: Ground, best: Climbed) -> t
         reason = method.worthwhile(course) if recipe.method == "auto" else ""
         if reason:
             raise UsageError(f"Not tried: {reason}.")
-        if ground.budget.left() <= 0:
-            raise ResourceError("The budget is used up.")
+        if ground.budget.left() < LAST * ground.budget.seconds:
+            raise ResourceError("The budget is used up, but for what judging and writing take.")
         tuned = _tuned(method, course, recipe)
         found = _with(ground, tuned, name)
     except (UsageError, ResourceError, MissingExtra, HubError) as error:

@@ -81,7 +81,7 @@ def refusal(line: Line) -> str:
     if steps[-1] >= 0:
         return (
             f"from {sizes[-2]:,.0f} to {sizes[-1]:,.0f} labels the error did not fall beyond noise "
-            f"({100 * steps[-1]:+.1f} ± {100 * 2 * noise[-1]:.1f} points), so more labels of this kind may no longer help"
+            f"({100 * steps[-1]:+.1f} ± {100 * 2 * noise[-1]:.1f} points), so more labels may no longer help"
         )
     if (steps > 2 * noise).any():
         place = int(np.argmax(steps > 2 * noise))

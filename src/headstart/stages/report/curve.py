@@ -80,7 +80,7 @@ def _round_numbers(first: float, last: float) -> list[int]:
     """Return at most six round numbers between two.
 
     >>> _round_numbers(40, 9_000)
-    [100, 1000]
+    [100, 300, 1000, 3000]
     """
     found: list[int] = []
     for steps in ((1,), (1, 3), (1, 2, 5)):
