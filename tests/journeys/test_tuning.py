@@ -44,7 +44,7 @@ def bert(tmp_path_factory) -> Path:
 
 def command(table: Path, bert: Path, out: Path, *more: str) -> list[str]:
     fit = [sys.executable, "-m", "headstart", "fit", str(table), "--target", "label", "--backbone", f"local:{bert}"]
-    settings = ["--set", "epochs=12", "--set", "patience=12", "--set", "rate=1e-3", "--set", "batch=8"]
+    settings = ["--set", "epochs=5", "--set", "patience=5", "--set", "rate=1e-3", "--set", "batch=8"]
     return [*fit, "--method", "finetune", *settings, "--out", str(out), "--json", *more]
 
 
@@ -60,7 +60,7 @@ def weights(bundle: Path) -> str:
 def whole(table, bert, tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("whole")
     done = subprocess.run(
-        command(table, bert, place / "m"), env=environment(place / "cache"), capture_output=True, text=True, timeout=200
+        command(table, bert, place / "m"), env=environment(place / "cache"), capture_output=True, text=True, timeout=280
     )
     assert done.returncode == 0, done.stderr[-2000:]
     report = json.loads(done.stdout)
@@ -87,7 +87,7 @@ def test_killed_it_goes_on_and_ends_with_the_same_bits(table, bert, whole, tmp_p
     assert not (tmp_path / "m").exists(), "it was done before it could be killed"
     again = subprocess.run(
         command(table, bert, tmp_path / "m", "--resume"),
-        env=environment(tmp_path / "cache"), capture_output=True, text=True, timeout=200,
+        env=environment(tmp_path / "cache"), capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert again.returncode == 0, again.stderr[-2000:]
     assert "goes on after step" in again.stderr
@@ -113,7 +113,7 @@ def test_a_tuned_bundle_answers_without_torch_and_elsewhere(whole, tmp_path):
 def test_a_rung_that_does_not_fit_the_budget_is_not_begun(table, bert, tmp_path):
     done = subprocess.run(
         [*command(table, bert, tmp_path / "m", "--budget", "2s")],
-        env=environment(tmp_path / "cache"), capture_output=True, text=True, timeout=200,
+        env=environment(tmp_path / "cache"), capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert done.returncode == 7, done.stderr[-2000:]
     assert "budget" in done.stderr

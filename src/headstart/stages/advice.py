@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from headstart.core.arrays import take
 from headstart.core.method import Budget, Job
 from headstart.core.progress import Progress, Quiet
@@ -41,7 +43,9 @@ def before(prepared: Prepared, recipe: Recipe, progress: Progress) -> dict[str, 
     found: dict[str, dict[str, Any]] = {}
     text = mismatch.texts(prepared) if "embedding" in prepared.features else {}
     for name in prepared.tasks:
-        found[name] = mismatch.look(prepared, name, recipe.seed, text)
+        # Many small products: on a busy machine two threads wait for each other longer than one takes.
+        with threadpool_limits(1):
+            found[name] = mismatch.look(prepared, name, recipe.seed, text)
         if found[name]:
             progress.say(found[name]["sentence"])
     return found
@@ -53,7 +57,8 @@ def curves(prepared: Prepared, recipe: Recipe, budget: Budget) -> dict[str, Curv
         return {}
     allowed = SHARE * max(budget.left(), 0.0) / len(prepared.tasks)
     rows = int(min(ROWS[recipe.curve], 1_000 * (allowed / SECONDS) ** 0.5))
-    return {name: _curves(prepared, name, rows, recipe.seed) for name in prepared.tasks}
+    with threadpool_limits(1):
+        return {name: _curves(prepared, name, rows, recipe.seed) for name in prepared.tasks}
 
 
 def _curves(prepared: Prepared, name: str, rows: int, seed: int) -> Curves:
@@ -63,7 +68,7 @@ def _curves(prepared: Prepared, name: str, rows: int, seed: int) -> Curves:
     job = Job(prepared.tasks[name], y, features, prepared.groups[own], seed, Budget(), 1, Quiet())
     refused = too_few(job)
     if not refused:
-        job = sampled(job, rows)
+        job = sampled(job, max(rows, 1))
         if too_few(job):
             refused = f"the budget allows {rows:,} rows only, too few for a curve"
     measured = {} if refused else {each: measure(job, stand_in) for each, stand_in in stand_ins(job).items()}
@@ -89,6 +94,9 @@ def put(report: dict[str, Any], told: Mapping[str, dict[str, Any]], found: Mappi
                 "sentence": f"No forecast: {refused}.",
             }
             continue
-        lines = {method: line_of(each.job, measured) for method, measured in each.measured.items()}
+        lines = {
+            method: line_of(each.job, measured, pretrained=method == "probe")
+            for method, measured in each.measured.items()
+        }
         told_of = outlook(each.job, lines, each.today, float(target[each.job.task.primary]))
         target["learning_curve"] = {**told_of, "seconds": each.seconds}

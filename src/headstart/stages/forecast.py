@@ -19,8 +19,9 @@ HALVES = np.geomspace(1e-3, 8.0, 22)
 HOPE = 2.0
 """How much less likely a curve is that has nothing left to learn, as a power of e. Chosen with the two below on nine
 tables of texts (benchmarks/curves.py) as what errs neither way on average and keeps nine in ten truths in the band."""
-START = 0.1
-"""How far the error without any row may lie from that of the best constant answer, relative to it."""
+START, BLANK_START = 0.1, 0.05
+"""How far the error without any row may lie from that of the best constant answer, relative to it; the second where
+nothing was learnt beforehand."""
 BENT = 0.01
 """How far real curves bend away from those of a family, relative to the error."""
 FINEST = 0.001
@@ -54,10 +55,10 @@ class Family:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What both families make of a measured curve; they count alike.
+    """What the families make of a measured curve; they count alike.
 
     Args:
-        families: pow3 and MMF.
+        families: pow3 and MMF, or MMF alone.
         worst: no error is greater.
     """
 
@@ -98,8 +99,13 @@ class Forecast:
         return middle, np.minimum(low, middle), np.maximum(high, middle)
 
 
-def forecast(sizes: np.ndarray, errors: np.ndarray, draws: np.ndarray, worst: float, today: float) -> Forecast:
-    """Weigh the curves of both families.
+def forecast(
+    sizes: np.ndarray, errors: np.ndarray, draws: np.ndarray, worst: float, today: float, *, blank: bool = False
+) -> Forecast:
+    """Weigh the curves of both families; of MMF alone for what began from nothing.
+
+    Without anything learnt beforehand a curve begins at the worst error and falls slowly at first, as an S. A power law
+    knows no such beginning and sees too little improvement ahead.
 
     Args:
         sizes: (s,) rows learnt from, growing.
@@ -107,9 +113,11 @@ def forecast(sizes: np.ndarray, errors: np.ndarray, draws: np.ndarray, worst: fl
         draws: (draws, s) the same with other rows; how they differ is how far the errors are to be trusted.
         worst: the error without any row to learn from, that of the best constant answer.
         today: rows that there are, of which the sizes are a part.
+        blank: whether nothing was learnt beforehand.
     """
     noise = np.atleast_2d(np.cov(draws.T))
-    families = power(sizes, errors, noise, today), mmf(sizes, errors, noise, worst, today)
+    curves = mmf(sizes, errors, noise, worst, today, BLANK_START if blank else START)
+    families = (curves,) if blank else (power(sizes, errors, noise, today), curves)
     return Forecast(families, max(worst, float(errors.max())))
 
 
@@ -129,7 +137,9 @@ def power(sizes: np.ndarray, errors: np.ndarray, noise: np.ndarray, today: float
     return _weighed(shape, floor[:, 0], sizes, errors, noise)
 
 
-def mmf(sizes: np.ndarray, errors: np.ndarray, noise: np.ndarray, worst: float, today: float) -> Family:
+def mmf(
+    sizes: np.ndarray, errors: np.ndarray, noise: np.ndarray, worst: float, today: float, start: float = START
+) -> Family:
     """Return Morgan-Mercer-Flodin curves, `c + (a - c) / (1 + (n / h)^d)` with a near the worst error.
 
     Args:
@@ -137,6 +147,7 @@ def mmf(sizes: np.ndarray, errors: np.ndarray, noise: np.ndarray, worst: float, 
         noise: (s, s) covariance of the errors.
         worst: the error without any row to learn from.
         today: where the shapes are 1.
+        start: how far a may lie from it, relative to it.
     """
     grid = np.meshgrid(FLOORS[::2], EXPONENTS[4::2], HALVES, indexing="ij")
     floor, exponent, half = (each.ravel()[:, None] for each in grid)
@@ -145,7 +156,7 @@ def mmf(sizes: np.ndarray, errors: np.ndarray, noise: np.ndarray, worst: float, 
         return floor + (1 - floor) * (1 + (1 / half) ** exponent) / (1 + (wanted / today / half) ** exponent)
 
     wider = np.zeros((len(sizes) + 1, len(sizes) + 1))
-    wider[0, 0], wider[1:, 1:] = (START * worst) ** 2, noise
+    wider[0, 0], wider[1:, 1:] = (start * worst) ** 2, noise
     return _weighed(shape, floor[:, 0], np.append(0.0, sizes), np.append(worst, errors), wider)
 
 

@@ -63,11 +63,11 @@ def _records(sizes: np.ndarray, errors: np.ndarray, low: np.ndarray, high: np.nd
     ]
 
 
-def line_of(job: Job, measured: Measured) -> Line:
+def line_of(job: Job, measured: Measured, *, pretrained: bool = True) -> Line:
     """Return a method's curve with its forecast."""
     draws = draws_of(measured, job.groups, job.seed)
     worst = 1 - float(job.task.correct(np.tile(job.task.majority(), (len(job.y), 1)), job.y).mean())
-    fitted = forecast(measured.sizes, measured.errors, draws, worst, float(len(job.y)))
+    fitted = forecast(measured.sizes, measured.errors, draws, worst, float(len(job.y)), blank=not pretrained)
     return Line(measured, draws, fitted)
 
 

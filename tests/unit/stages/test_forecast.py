@@ -46,12 +46,13 @@ def test_an_mmf_curve_is_found_again_at_eight_times_its_rows(floor, exponent, ha
     factor=st.floats(1.2, 4.0),
     worst=shares,
     noise=st.floats(0.0, 0.2),
+    blank=st.booleans(),
 )
 @settings(deadline=None, max_examples=150)
-def test_whatever_was_measured_the_forecast_is_finite_and_never_rises(errors, first, factor, worst, noise):
+def test_whatever_was_measured_the_forecast_is_finite_and_never_rises(errors, first, factor, worst, noise, blank):
     sizes = first * factor ** np.arange(len(errors))
     measured = np.array(errors)
-    made = forecast(sizes, measured, draws(measured, noise), worst, 1.25 * sizes[-1])
+    made = forecast(sizes, measured, draws(measured, noise), worst, 1.25 * sizes[-1], blank=blank)
     beyond = sizes[-1] * np.array([1.0, 1.25, 3.0, 8.0, 100.0])
     for value, low, high in (made.at(beyond), made.ratio(1.25 * sizes[-1], beyond[1:])):
         assert np.isfinite([value, low, high]).all()
@@ -105,3 +106,17 @@ def test_a_two_parameter_power_law_would_promise_too_much():
     assert value[0] == pytest.approx(0.07, abs=0.02)
     assert value[0] > plain + 0.01
     assert low[0] < 0.07 < high[0]
+
+
+def test_what_began_from_nothing_is_expected_to_fall_on_where_it_began_slowly():
+    def truth(sizes: np.ndarray) -> np.ndarray:
+        return 0.95 / (1 + (sizes / 500) ** 0.8)
+
+    errors = truth(SIZES)
+    at_eight = truth(np.array([12_800.0]))[0]
+    off = [
+        abs(forecast(SIZES, errors, draws(errors), 0.95, 1600.0, blank=blank).at([12_800.0])[0][0] - at_eight)
+        for blank in (True, False)
+    ]
+    assert off[0] < off[1]
+    assert off[0] < 0.04
