@@ -39,6 +39,10 @@ class _Line:
         return "mine" if self.mine else "other"
 
 
+WILDEST = 1e6
+"""Scores beyond it are no measurements, and leave no room for others on an axis."""
+
+
 @final
 @dataclass(frozen=True)
 class _Plane:
@@ -124,7 +128,9 @@ def _points(table: Any) -> list[_Point]:
         if labels is None or score is None or labels < 1:
             continue
         low, high = number(each.get("low")), number(each.get("high"))
-        found.append(_Point(labels, score, score if low is None else low, score if high is None else high))
+        point = _Point(labels, score, score if low is None else low, score if high is None else high)
+        if max(abs(point.score), abs(point.low), abs(point.high)) <= WILDEST:
+            found.append(point)
     return found
 
 
