@@ -160,7 +160,11 @@ def training(results: dict[str, Any]) -> list[str]:
         rows = [["one epoch of banking77 rows", "ms a row", "ratio to headstart"]]
         for name, each in found["milliseconds_a_row"].items():
             rows.append([name, f"{each:.1f}", f"{found['ratio_to_headstart'][name]:.2f}x"])
-        page += [f"{found['rows']} texts in batches of {found['batch']}, medians of 5 interleaved rounds:", ""]
+        page += [
+            f"{found['rows']} texts in batches of {found['batch']}, medians of 5 interleaved rounds; "
+            "headstart's includes its checkpoint after the epoch:",
+            "",
+        ]
         page += [*lines(rows), ""]
     rows = [["table", "test accuracy [95 %]", "macro-F1", "from scratch", "seconds", "rungs on held-out training rows"]]
     for key, name in LADDERS.items():

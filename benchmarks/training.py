@@ -7,6 +7,7 @@ Both are of the whole of headstart's own work: the loop with its checkpoints and
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import statistics
@@ -139,7 +140,8 @@ def _trainer(scratch: Path, folder: Path, words: list[str], y: np.ndarray, class
     )  # fmt: skip
     trainer = transformers.Trainer(model=model, args=settings, train_dataset=rows)
     began = time.perf_counter()
-    trainer.train()
+    with contextlib.redirect_stdout(sys.stderr):  # it prints what it measured
+        trainer.train()
     return (time.perf_counter() - began) / TRAINER_ROWS
 
 
