@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, final
@@ -16,6 +16,7 @@ from headstart.core import VERSION
 from headstart.core.arrays import Session
 from headstart.core.backbone import Network
 from headstart.core.course import Course, Examples, Lesson
+from headstart.core.errors import UsageError, listed, nearest
 from headstart.core.files import cache_folder
 from headstart.core.method import Budget
 from headstart.core.progress import Progress
@@ -87,7 +88,7 @@ class Ground:
         """Return the recipe's settings; on a ladder of several methods, those that this one has."""
         if self.recipe.method != "auto":
             return dict(self.recipe.options)
-        known = {each.name for each in fields(Plan)} | set(methods.network_methods()[name].options) | {"log", "frozen"}
+        known = settings_of([name])
         return {key: value for key, value in self.recipe.options.items() if key in known}
 
     def folder(self, name: str, options: Mapping[str, Any]) -> Path:
@@ -97,6 +98,32 @@ class Ground:
         told = [VERSION, self.prepared.dataset.fingerprint(), checksums, *settings]
         digest = hashlib.blake2b(json.dumps(told, sort_keys=True, default=str).encode(), digest_size=12).hexdigest()
         return cache_folder() / "runs" / digest
+
+
+def settings_of(names: Iterable[str]) -> set[str]:
+    """Return the names of all settings that some methods which change weights have."""
+    own = {key for name in names for key in methods.network_methods()[name].options}
+    return own | {each.name for each in fields(Plan)} | {"log"}
+
+
+def check_settings(recipe: Recipe) -> None:
+    """Raise UsageError where a setting is given that no method of the ladder has, or that none would read."""
+    names = methods.network_methods()
+    if recipe.method in names or not recipe.options:
+        return
+    if recipe.method != "auto" or not recipe.budget:
+        raise UsageError(
+            f"--set {listed(recipe.options)} is read by methods that change weights only, and none is asked for.",
+            hint="Name one with --method, or give a --budget.",
+        )
+    known = settings_of(names)
+    for name in recipe.options:
+        if name not in known:
+            raise UsageError(
+                f"There is no setting '{name}'.",
+                allowed=f"Settings: {listed(sorted(known), 40)}.",
+                hint=nearest(name, known),
+            )
 
 
 def _lesson(learnt: Learnt, rows: int) -> Lesson:

@@ -27,6 +27,7 @@ from headstart.runtime import Runtime
 from headstart.stages import advice, judge, networks, speed
 from headstart.stages.check import Checked, check, usable
 from headstart.stages.choose import settled
+from headstart.stages.course import check_settings
 from headstart.stages.files import folder_of, is_file, opened_files, renamed_file, with_files
 from headstart.stages.infer import infer
 from headstart.stages.ladder import climb, forget
@@ -124,6 +125,7 @@ def fit(
     if "" in recipe.task:
         return teach(source, test, recipe.task[""], recipe, options, place, progress or Quiet(), resume)
     given = Given(source, test, unlabelled, options)
+    check_settings(recipe)
     return _fit(given, recipe, place, progress or Quiet(), portable=portable, resume=resume)
 
 

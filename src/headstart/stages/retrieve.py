@@ -21,7 +21,8 @@ from headstart.stages.networks import Opened
 from headstart.stages.views import vectors_of
 
 LEXICAL = 0.2
-"""Weight of shared words beside the cosine of the vectors: at 0.1 to 0.3 recall was highest on banking77."""
+"""Weight of shared words beside the cosine of the vectors. At 0.1 to 0.3 recall was highest on the test questions of
+banking77, so figures on those flatter it."""
 ANSWER = 0.9
 """Weight of what an answer says beside what is asked for it."""
 SHARPNESS = 15.0

@@ -111,7 +111,6 @@ class Loop:
             self._restore()
         elif self.accelerator.is_main_process:
             self.checkpoints.clear()
-        started = time.monotonic()
         epochs = self.plan.epochs
         try:
             while self.state.epoch < epochs and self.state.worse < self.plan.patience:
@@ -122,8 +121,8 @@ class Loop:
                 self._epoch()
                 self.state.seconds += time.monotonic() - began
         except KeyboardInterrupt:
-            self._save()
-            self.progress.say(f"{self.label}: interrupted; what was done is kept, and --resume goes on from there")
+            # Nothing is saved now: a step may be half taken.
+            self.progress.say(f"{self.label}: interrupted; --resume goes on from the last checkpoint")
             raise
         finally:
             if self.replay is not None:
@@ -132,8 +131,6 @@ class Loop:
         self.learner.eval()
         if self.accelerator.log_with:
             self.accelerator.end_training()
-        self.state.seconds = max(self.state.seconds, 0.0)
-        self.took = time.monotonic() - started
         return self.state
 
     def _prepare(self) -> None:
