@@ -7,6 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, final
 
@@ -31,27 +32,42 @@ class Checkpoints:
 
     def __init__(self, folder: Path, every: float = EVERY) -> None:
         self.place, self.every, self.last = folder / "checkpoint", every, time.monotonic()
+        self.writer = ThreadPoolExecutor(1, thread_name_prefix="headstart-checkpoint")
+        self.writing: Future[None] | None = None
 
     def due(self) -> bool:
         """Return whether it is time for another one."""
         return time.monotonic() - self.last >= self.every
 
     def save(self, state: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
-        """Write a checkpoint in one step.
+        """Copy a checkpoint, which is then written in one step while training goes on.
 
         Args:
             state: plain JSON data.
             tensors: by name.
 
         Raises:
+            ResourceError: the disk was full at the last one; the checkpoint before it is untouched.
+        """
+        self.wait()
+        copied = {name: each.detach().to("cpu", copy=True).contiguous() for name, each in tensors.items()}
+        self.writing = self.writer.submit(self._write, json.dumps(state), copied)
+        self.last = time.monotonic()
+
+    def _write(self, state: str, tensors: Mapping[str, Any]) -> None:
+        with atomic_folder(self.place) as part:
+            (part / STATE).write_text(state, encoding="utf-8")
+            save_file(tensors, part / TENSORS)
+
+    def wait(self) -> None:
+        """Return when the last checkpoint is on the disk.
+
+        Raises:
             ResourceError: the disk is full; the checkpoint before is untouched.
         """
-        with atomic_folder(self.place) as part:
-            (part / STATE).write_text(json.dumps(state), encoding="utf-8")
-            save_file(
-                {name: each.detach().cpu().contiguous().clone() for name, each in tensors.items()}, part / TENSORS
-            )
-        self.last = time.monotonic()
+        if self.writing is not None:
+            written, self.writing = self.writing, None
+            written.result()
 
     def load(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Return the state and the tensors of the last checkpoint, or None where there is none."""

@@ -127,6 +127,7 @@ class Loop:
         finally:
             if self.replay is not None:
                 self.replay.remove()
+            self.checkpoints.wait()
         self._put(self.best)
         self.learner.eval()
         if self.accelerator.log_with:
@@ -291,7 +292,9 @@ class Loop:
 
     def _save(self) -> None:
         tensors = {f"now.{name}": each for name, each in self.moving.items()}
-        tensors |= {f"best.{name}": each for name, each in self.best.items()}
+        # Right after the best epoch its weights are those of now, unless these are averaged.
+        if self.average or self.state.batch or self.state.best_epoch != self.state.epoch - 1:
+            tensors |= {f"best.{name}": each for name, each in self.best.items()}
         tensors |= {f"average.{name}": each for name, each in self.average.items()}
         self.checkpoints.save(vars(self.state) | {"best": _finite(self.state.best)},
                               tensors | optimizer_tensors(self.optimizer))  # fmt: skip
@@ -303,7 +306,10 @@ class Loop:
         state, tensors = found
         self.state = State(**{**state, "best": -math.inf if state["best"] is None else state["best"]})
         self._put(_named(tensors, "now."))
-        self.best = {name: each.to(self.accelerator.device) for name, each in _named(tensors, "best.").items()}
+        best = _named(tensors, "best.")
+        if not best and self.state.best_epoch >= 0:
+            best = _named(tensors, "now.")
+        self.best = {name: each.to(self.accelerator.device) for name, each in best.items()}
         for name, each in _named(tensors, "average.").items():
             self.average[name].copy_(each)
         restore_optimizer(self.optimizer, tensors)
