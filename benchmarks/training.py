@@ -22,7 +22,7 @@ import numpy as np
 from accuracy import brief, fit
 from data import DATA, SHARED
 
-ROWS, BATCH, ROUNDS = 640, 32, 5
+ROWS, BATCH, ROUNDS = 1280, 32, 5
 TRAINER_LENGTH, TRAINER_BATCH, TRAINER_ROWS = 128, 8, 64
 """Fixed padding, and the Trainer's own batch; fewer rows, because each takes so long."""
 

@@ -99,3 +99,8 @@ def restore_optimizer(optimizer: Any, tensors: Mapping[str, Any]) -> None:
             state.setdefault(int(number), {})[key] = value
     if state:
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        for parameter, own in optimizer.state.items():
+            # Fused steps read both in the order of memory, which must be the same.
+            for key, value in own.items():
+                if value.shape == parameter.shape and value.stride() != parameter.stride():
+                    own[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

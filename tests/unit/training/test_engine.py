@@ -217,6 +217,37 @@ class Convolutions:
         return (self.module(given["pixels"]) - 1).square().mean()
 
 
+def test_convolutions_cut_off_go_on_bit_for_bit(tmp_path):
+    """Their weights and the optimizer's averages of them lie in memory in an order of their own, which is kept."""
+
+    def loop_to(folder):
+        learner = Learner(Convolutions())
+        return Loop(
+            learner, Noise(), np.arange(32), replace(PLAN, batch=8, patience=9), lambda: 0.0, folder,
+            seed=0, budget=Budget(), progress=Quiet(), every=0.0,
+        )  # fmt: skip
+
+    whole = loop_to(tmp_path / "whole")
+    whole.run()
+    cut = loop_to(tmp_path / "cut")
+    step, count = cut._step, 0
+
+    def counted(*given):
+        nonlocal count
+        count += 1
+        if count == 7:
+            raise KeyboardInterrupt
+        return step(*given)
+
+    cut._step = counted
+    with pytest.raises(KeyboardInterrupt):
+        cut.run()
+    again = loop_to(tmp_path / "cut")
+    again.run(resume=True)
+    assert again.state.step == whole.state.step
+    assert same(weights(whole.learner), weights(again.learner))
+
+
 def test_batch_norms_stay_in_inference_mode(tmp_path):
     built = Convolutions()
     before = {name: each.clone() for name, each in built.module.state_dict().items()}
