@@ -261,7 +261,14 @@ def _told(entrants: Sequence[Entrant], rows: int) -> dict[str, Any]:
     winner = next(each for each in entrants if each.chosen)
     best = next(each for each in entrants if each.interval and not each.note)
     scratch = next(each for each in entrants if each.reference == "scratch")
-    if winner is scratch:
+    tried = [each for each in entrants if each.interval and each is not scratch]
+    if tried and all(each.note for each in tried):
+        least = min(tried, key=lambda each: each.milliseconds)
+        sentence = (
+            f"No pretrained model keeps to the limits ({least.reference}: {least.note}): "
+            "allow more, or use --method scratch."
+        )
+    elif winner is scratch:
         sentence = "No pretrained model is clearly better than training from scratch: use --method scratch."
     elif winner is best:
         sentence = f"{winner.reference} is the best, {100 * (winner.score - scratch.score):+.1f} points over scratch."
