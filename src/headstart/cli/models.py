@@ -25,7 +25,7 @@ LONGEST = 48
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("query", nargs="*", help="part of a name; or: pull REF, rm REF, du")
+    parser.add_argument("query", nargs="*", help="part of a name; or: pull REF, rm REF, du; rm takes 'embeddings' too")
     parser.add_argument("--modality", default="", metavar="NAME", help="only what reads text, image or audio")
     parser.add_argument("--hub", default="", metavar="NAME", help="only this hub")
     parser.add_argument("--max-params", default="", metavar="N", help="at most so many weights, such as 30M")
@@ -49,7 +49,7 @@ def run(chosen: argparse.Namespace) -> Any:
         trust.trust_remote_code()
     verb, references = (chosen.query[0], chosen.query[1:]) if chosen.query else ("", [])
     if verb == "du":
-        return _print_held(models.held(), chosen.json)
+        return _print_held(models.held(), models.kept(), chosen.json)
     if verb in ("pull", "rm"):
         if not references:
             raise UsageError(f"'headstart models {verb}' needs a model.", hint=f"headstart models {verb} hub:name")
@@ -117,14 +117,16 @@ def short(count: int) -> str:
     return str(count or "")
 
 
-def _print_held(found: list[dict[str, Any]], silent: bool) -> Any:
+def _print_held(found: list[dict[str, Any]], kept: list[dict[str, Any]], silent: bool) -> Any:
     from headstart.stages.models import total
 
     if not silent:
         for each in found:
             print(f"{each['size'] / 1e6:>10,.1f} MB  {each['reference']}\n{'':>15}{each['place']}")
         print(f"{total(found) / 1e6:>10,.1f} MB  {len(found)} models in all")
-    return {"models": found, "size": total(found)}
+        for each in kept:
+            print(f"{each['size'] / 1e6:>10,.1f} MB  {each['name']}: {each['what']}\n{'':>15}{each['place']}")
+    return {"models": found, "size": total(found), "kept": kept}
 
 
 def _print_pulled(found: list[dict[str, Any]], silent: bool) -> Any:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
+import shutil
+import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +25,8 @@ from headstart.stages.kinds import kind_of_files
 
 SAMPLE = 20
 """Files that are looked for to find out which folder they are in."""
+SPARE = 2 << 30
+"""Bytes of the disk that stay free when fetched files are kept."""
 
 
 def is_file(modality: str) -> bool:
@@ -73,9 +81,27 @@ def as_blob(cell: Any, folder: Path = Path()) -> Any:
 
 
 def _fetched(url: str) -> bytes:
+    """Return what is at a URL; it is fetched once, though a fit reads its pictures several times."""
     from headstart.core.download import fetch_bytes
 
-    return fetch_bytes(url)
+    folder = Path(_kept().name)
+    place = folder / hashlib.sha256(url.encode()).hexdigest()
+    if place.is_file():
+        return place.read_bytes()
+    content = fetch_bytes(url)
+    # Where there is no room for it, it is fetched again.
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(folder).free > SPARE + len(content):
+            part = place.with_suffix(f".{threading.get_ident()}")
+            part.write_bytes(content)
+            os.replace(part, place)
+    return content
+
+
+@cache
+def _kept() -> tempfile.TemporaryDirectory[str]:
+    """Return the folder of what was fetched, which goes when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="headstart-")
 
 
 def renamed_file(table: Table, columns: Sequence[str]) -> Table:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import shutil
 import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain, zip_longest
+from pathlib import Path
 from typing import Any
 
 from headstart import hubs
 from headstart.core.backbone import Backbone, Held
-from headstart.core.errors import HubError, MissingExtra, UsageError
+from headstart.core.errors import HubError, MissingExtra, UsageError, listed
+from headstart.core.files import cache_folder
 from headstart.core.progress import Progress, Quiet
 from headstart.stages.networks import SHORT, fetch
 
@@ -128,12 +131,46 @@ def pull(reference: str, progress: Progress | None = None) -> dict[str, Any]:
     return {**_record(network.backbone), "reference": network.backbone.reference, "place": str(network.folder)}
 
 
+KEPT = {
+    "embeddings": "vectors of rows, so that a second fit on the same data embeds nothing",
+    "graphs": "graphs that were traced from PyTorch",
+    "runs": "checkpoints of fits that were interrupted",
+}
+"""What headstart keeps beside models, by the folder in its cache."""
+
+
+def kept() -> list[dict[str, Any]]:
+    """Return what headstart keeps on this machine beside models: name, what it is, place and bytes of each."""
+    places = {name: cache_folder() / name for name in KEPT}
+    return [
+        {"name": name, "what": KEPT[name], "size": _bytes_of(place), "place": str(place)}
+        for name, place in places.items()
+        if place.is_dir()
+    ]
+
+
+def _bytes_of(folder: Path) -> int:
+    return sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
+
+
 def remove(reference: str) -> dict[str, Any]:
-    """Remove a fetched model from this machine, and return its reference and the bytes freed.
+    """Remove a fetched model, or what else is kept, from this machine; return its reference and the bytes freed.
+
+    Args:
+        reference: `hub:name`, or a name that `kept` gives, such as `embeddings`.
 
     Raises:
         HubError: it is not on this machine.
     """
+    if reference in KEPT:
+        place = cache_folder() / reference
+        if not place.is_dir():
+            raise HubError(f"No {reference} are kept on this machine.", hint="headstart models du lists what is.")
+        freed = _bytes_of(place)
+        shutil.rmtree(place)
+        return {"reference": reference, "freed": freed}
+    if ":" not in reference:
+        raise UsageError(f"'{reference}' is no model.", allowed=f"A reference hub:name, or one of {listed(KEPT)}.")
     backbone = Backbone.parse(reference)
     backbone = replace(backbone, hub=SHORT.get(backbone.hub, backbone.hub))
     return {"reference": backbone.reference, "freed": hubs.registry.get(backbone.hub)().remove(backbone)}

@@ -90,3 +90,20 @@ def test_what_is_missing_is_said(capsys):
     assert main(["models", "x", "--hub", "nowhere"]) == 2
     assert main(["models", "no-such-name-anywhere", "--hub", "builtin"]) == 0
     assert "No model fits that." in capsys.readouterr().out
+
+
+def test_what_else_is_kept_is_counted_and_removed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
+    (tmp_path / "embeddings/one").mkdir(parents=True)
+    (tmp_path / "embeddings/one/1.npy").write_bytes(bytes(1000))
+    kept = _json(capsys, "du")["kept"]
+    assert [(each["name"], each["size"], each["place"]) for each in kept] == [
+        ("embeddings", 1000, str(tmp_path / "embeddings"))
+    ]
+    assert main(["models", "rm", "embeddings"]) == 0
+    assert "embeddings is removed" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+    assert main(["models", "rm", "embeddings"]) == 5
+    assert "No embeddings are kept on this machine" in capsys.readouterr().err
+    assert main(["models", "rm", "nothing"]) == 2
+    assert "A reference hub:name, or one of 'embeddings'" in capsys.readouterr().err

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import http.server
+import threading
+
 import numpy as np
 import pytest
 
@@ -161,3 +164,25 @@ def test_copies_of_recordings_are_twins_and_their_labels_compared():
     assert (checked.groups[:5] == checked.groups[15:]).all()
     told = " ".join(checked.warnings)
     assert "2 rows have equal inputs but different 'label' (for example 'tone_0.wav')" in told
+
+
+def test_what_a_url_holds_is_fetched_once(tmp_path):
+    pytest.importorskip("httpx2")
+    asked = []
+
+    class Pictures(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(picture(int(self.path[1])).read())
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pictures) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        blobs = [as_blob(f"http://127.0.0.1:{server.server_port}/{number}") for number in range(2)]
+        assert [each.read() for each in blobs * 3] == [picture(number).read() for number in range(2)] * 3
+        server.shutdown()
+    assert sorted(asked) == ["/0", "/1"]
