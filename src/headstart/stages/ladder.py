@@ -15,13 +15,14 @@ from headstart import heads, methods, modalities
 from headstart.core import metrics
 from headstart.core.arrays import joined_vectors, take
 from headstart.core.course import Course, Tuned
+from headstart.core.dataset import table_rows, take_rows
 from headstart.core.errors import HubError, MissingExtra, ResourceError, UsageError
 from headstart.core.head import Head
 from headstart.core.method import Budget, NetworkMethod
 from headstart.core.progress import Progress
 from headstart.core.recipe import Recipe
 from headstart.core.source import Table
-from headstart.runtime import Target
+from headstart.runtime import Target, embedded
 from headstart.stages import judge
 from headstart.stages.course import Ground, held_rows
 from headstart.stages.learn import Learnt
@@ -33,7 +34,11 @@ from headstart.stages.views import vectors_of
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
 """Weights of the from-scratch model beside the tuned network's scores, each brought to the same spread."""
 LAST = 0.1
-"""Share of the budget with which no rung is begun any more."""
+"""Share of the budget that is left for judging and writing."""
+SHORTEST = 1e-3
+"""Seconds of a budget that has no room for a course: 0 would mean no limit."""
+SAMPLE = 128
+"""Rows whose embedding is timed."""
 ORDER = ("finetune", "lora", "contrastive", "domain_pretrain")
 """In which order the rungs are tried; others come behind, by name."""
 
@@ -103,13 +108,28 @@ def climb(
         progress.say(f"no network is tuned: {reason}")
         return Climbed(prepared, learnt, [Rung("finetune", why=reason)])
     held = held_rows(prepared, learnt, recipe.seed)
-    ground = Ground(prepared, learnt, held, recipe, budget, progress, more, resume)
+    ground = Ground(prepared, learnt, held, recipe, _for_tuning(prepared, budget), progress, more, resume)
     best = Climbed(prepared, learnt, [_first(learnt, held)])
     for name, options in wanted:
         rung, found = _try(name, options, ground, best)
         ladder, folders = [*best.ladder, rung], [*best.folders, ground.folder(name, options)]
         best = replace(found if rung.kept and found else best, ladder=ladder, folders=folders)
     return best
+
+
+def _for_tuning(prepared: Prepared, budget: Budget) -> Budget:
+    """Return the budget without what comes after a course: all rows are embedded anew, judged, and written."""
+    if not budget.seconds:
+        return budget
+    modality, opened = next(iter(prepared.opened.items()))
+    at = next(each for each in prepared.inputs if modalities.name_of(each) == modality)
+    rows = table_rows(prepared.dataset.table)
+    some = np.linspace(0, rows - 1, min(SAMPLE, rows)).astype(int)
+    arrays = at.prepare(take_rows(prepared.dataset.table, some))
+    started = time.monotonic()
+    embedded(at, opened.session, arrays)
+    embedding = (time.monotonic() - started) / len(some) * rows
+    return replace(budget, seconds=max((1 - LAST) * budget.seconds - embedding, SHORTEST))
 
 
 def _unfit(prepared: Prepared) -> str:
@@ -147,7 +167,7 @@ def _try(name: str, options: dict[str, Any], ground: Ground, best: Climbed) -> t
         reason = method.worthwhile(course) if recipe.method == "auto" else ""
         if reason:
             raise UsageError(f"Not tried: {reason}.")
-        if ground.budget.left() < LAST * ground.budget.seconds:
+        if ground.budget.left() <= 0:
             raise ResourceError("The budget is used up, but for what judging and writing take.")
         tuned = _tuned(method, course, recipe)
         found = _with(ground, tuned, name)
