@@ -146,7 +146,8 @@ def _trainer(scratch: Path, folder: Path, words: list[str], y: np.ndarray, class
 
 
 MOBILE = SHARED / "weights/mobilenet_v2_imagenet/mobilenet_v2_torchvision_layout.pth"
-PICTURES = ["--backbone", "torchvision:mobilenet_v2", "--weights", MOBILE, "--target", "label", "--method", "finetune"]
+PICTURES = ["--backbone", "torchvision:mobilenet_v2", "--weights", MOBILE, "--target", "label", "--method", "finetune",
+            "--set", "frozen=half"]  # fmt: skip
 LADDERS: dict[str, tuple[str, list[Any]]] = {
     "banking77": (
         "category",
