@@ -174,7 +174,66 @@ def training(results: dict[str, Any]) -> list[str]:
             interval = f"{share(each['accuracy'])} [{100 * low:.1f}, {100 * high:.1f}]"
             figures = [share(each["macro_f1"]), share(each["scratch"]), f"{each['seconds']:.0f}"]
             rows.append([name, interval, *figures, rungs])
-    return page + (lines(rows) if len(rows) > 1 else [])
+    page += lines(rows) if len(rows) > 1 else []
+    return [*page, "", *taught(results)]
+
+
+def taught(results: dict[str, Any]) -> list[str]:
+    page: list[str] = []
+    if each := results.get("boxes"):
+        page += [
+            f"* bccd, {each['network']}: mAP50 {each['map50']:.3f}, mAP {each['map']:.3f} on {each['rows']} test "
+            f"pictures after {each['epochs']} epochs of {each['train_rows']} pictures; {each['seconds']:.0f} s in all."
+        ]
+    for name, each in results.get("speech", {}).items():
+        low, high = each["wer_ci"]
+        page += [
+            f"* Spoken digits of a speaker whom nobody has heard, {name}: WER {share(each['wer'])} "
+            f"[{100 * low:.1f}, {100 * high:.1f}], CER {share(each['cer'])} after {each['epochs']} epochs of "
+            f"{each['train_rows']} recordings; {each['seconds']:.0f} s in all."
+        ]
+    return page
+
+
+def serving(results: dict[str, Any]) -> list[str]:
+    page: list[str] = []
+    if found := results.get("serving_overhead"):
+        rows = [["a model that costs nothing, 16 clients", "CPU-ms a request", "requests/s", "memory"]]
+        for name, each in found["runs"].items():
+            figures = [f"{each['cpu_ms']:.2f}", f"{each['requests_per_s']:,.0f}", f"{each['megabytes']} MB"]
+            rows.append([name, *figures])
+        page += ["CPU time is of the server's whole process tree; the load generator's is apart.", "", *lines(rows), ""]
+    if found := results.get("serving_mixed"):
+        rows = [[f"MiniLM, {found['texts']:,} texts of mixed lengths, 64 clients", "texts/s", "p50", "p99"]]
+        for name, each in found["runs"].items():
+            waits = [f"{each[key]:,.0f} ms" if key in each else "-" for key in ("p50_ms", "p99_ms")]
+            rows.append([name, f"{each['requests_per_s']:,.0f}", *waits])
+        page += [*lines(rows), ""]
+    return page + steadiness(results)
+
+
+def steadiness(results: dict[str, Any]) -> list[str]:
+    page: list[str] = []
+    if found := results.get("serving_overload"):
+        page += [
+            f"* Overload: {found['sent_per_s']:,.0f} texts/s sent to a server that can answer "
+            f"{found['capacity_per_s']:,.0f}, for {found['seconds']:.0f} s: accepted p99 {found['accepted_p99_ms']} ms "
+            f"(unloaded {found['unloaded_p99_ms']}, one batch {found['batch_ms']}), refused p99 "
+            f"{found['rejected_p99_ms']} ms, health p99 {found['health_p99_ms']} ms; "
+            f"usual again {found['recovery_s']} s after the load."
+        ]
+    if found := results.get("serving_growth"):
+        sizes = f"{found['megabytes_after_a_tenth']} MB after a tenth of them, {found['megabytes']} MB after all"
+        page += [f"* Memory over {found['requests']:,} requests of all kinds: {sizes} ({share(found['growth'])})."]
+    for name, each in results.get("serving_redeploy", {}).items():
+        answers = f"{each['answers'].get('200', 0):,} answered, {each['failed']} failed"
+        page += [f"* Redeploying under load, {name}: {answers}."]
+    if found := results.get("serving_storm"):
+        page += [
+            f"* {found['clients']:,} clients leave at once ({found['waiting_when_they_left']:.0f} rows waiting): the "
+            f"queue is empty {found['queue_empty_after_s']} s later, the next answer takes {found['next_answer_s']} s."
+        ]
+    return page
 
 
 def machines(results: dict[str, Any]) -> list[str]:
@@ -226,6 +285,10 @@ def main() -> None:
         "## Changing weights",
         "",
         *training(results),
+        "",
+        "## Serving",
+        "",
+        *serving(results),
         "",
         "## Forecasts of what more labels bring",
         "",

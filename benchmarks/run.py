@@ -36,6 +36,14 @@ SECTIONS = {
     "ladder_sst2": "training.py ladder sst2",
     "ladder_clothing": "training.py ladder clothing",
     "ladder_tile": "training.py ladder tile",
+    "boxes": "training.py boxes",
+    "speech": "training.py speech",
+    "serving_overhead": "serving.py overhead",
+    "serving_mixed": "serving.py mixed",
+    "serving_overload": "serving.py overload",
+    "serving_growth": "serving.py growth",
+    "serving_redeploy": "serving.py redeploy",
+    "serving_storm": "serving.py storm",
 }
 
 

@@ -1,6 +1,6 @@
 """Fine-tuning: seconds of a step next to a hand-written loop and to transformers' Trainer, and what the ladder reaches.
 
-    python benchmarks/training.py steps | ladder banking77|sst2|clothing|tile
+    python benchmarks/training.py steps | ladder banking77|sst2|clothing|tile | boxes | speech
 
 Both are of the whole of headstart's own work: the loop with its checkpoints and progress, and the whole command.
 """
@@ -11,6 +11,7 @@ import contextlib
 import csv
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -169,6 +170,33 @@ def ladder(scratch: Path, name: str) -> dict[str, Any]:
     report = fit(scratch, *arguments)
     rungs = [{key: each[key] for key in ("name", "score", "seconds", "kept", "why")} for each in report["ladder"]]
     return {**brief(report, target), "ladder": rungs}
+
+
+def boxes(scratch: Path) -> dict[str, Any]:
+    """YOLOX-nano, pretrained on COCO, learns the cells of blood smears by the whole command."""
+    weights = SHARED / "weights/yolox_nano/yolox_nano.onnx"
+    report = fit(scratch, DATA / "bccd", "--task", "detect", "--backbone", f"local:{weights}")
+    return {**_told(report, "map50", "map", "map_ci"), "network": "YOLOX-nano"}
+
+
+def speech(scratch: Path) -> dict[str, Any]:
+    """Digits of a speaker whom nobody has heard, by a network from scratch and by one on a voice detector's layers."""
+    subprocess.run([sys.executable, str(Path(__file__).parent / "digits.py"), scratch / "digits"], check=True,
+                   stdout=subprocess.DEVNULL)  # fmt: skip
+    table, test = scratch / "digits/train.csv", scratch / "digits/test.csv"
+    detector = ["--weights", SHARED / "weights/silero_vad/silero_vad_16k.safetensors"]
+    found = {}
+    for network, more in (("builtin:ctc-small", []), ("builtin:ctc-silero", detector)):
+        report = fit(scratch, table, "--test", test, "--task", "transcribe", "--backbone", network, *more)
+        found[network] = _told(report, "wer", "wer_ci", "cer")
+    return found
+
+
+def _told(report: dict[str, Any], *names: str) -> dict[str, Any]:
+    epochs = len(report["trained"].get("epochs", []))
+    figures = {name: report["metrics"].get(name) for name in names}
+    return {**figures, "epochs": epochs, "rows": report["rows"], "train_rows": report["data"]["train_rows"],
+            "seconds": report["wall"], "verdict": report["verdict"]}  # fmt: skip
 
 
 if __name__ == "__main__":

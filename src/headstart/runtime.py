@@ -56,9 +56,17 @@ class Runtime:
 
     @staticmethod
     def open(
-        bundle: Bundle, networks: Mapping[str, Network] | None = None, sessions: Mapping[str, Session] | None = None
+        bundle: Bundle,
+        networks: Mapping[str, Network] | None = None,
+        sessions: Mapping[str, Session] | None = None,
+        *,
+        baselines: bool = True,
     ) -> Runtime:
-        """Open a bundle with the networks it was fitted with, by modality, and the sessions that run them."""
+        """Open a bundle with the networks it was fitted with, by modality, and the sessions that run them.
+
+        Args:
+            baselines: whether the from-scratch heads are opened too, which answers do not need.
+        """
         inputs = []
         for name, spec in bundle.json("inputs.json").items():
             modality = modalities.registry.get(name).of(spec)
@@ -66,7 +74,8 @@ class Runtime:
         arrays = bundle.arrays("heads.safetensors")
         targets = {}
         for name, spec in bundle.json("targets.json").items():
-            made = {each["role"]: _head(each, arrays) for each in spec["heads"]}
+            wanted = [each for each in spec["heads"] if baselines or each["role"] == "head"]
+            made = {each["role"]: _head(each, arrays) for each in wanted}
             task = tasks.registry.get(spec["task"]["name"]).load(spec["task"])
             targets[name] = Target(task, made["head"], made.get("baseline"))
         return Runtime(bundle, inputs, sessions or {}, targets)
@@ -93,17 +102,34 @@ class Runtime:
         Args:
             baseline: also what the from-scratch heads read, which answers do not need.
         """
+        prepared = self.prepare(table)
+        vectors = [embedded(*each, self._lock) for each in self.read_by_networks(prepared)]
+        return self.joined(prepared, vectors, baseline=baseline)
+
+    def prepare(self, table: Table) -> list[dict[str, np.ndarray]]:
+        """Return what each modality makes of the rows of a table, one row each."""
+        return [modality.prepare(table) for modality in self.inputs]
+
+    def read_by_networks(self, prepared: Sequence[Arrays]) -> list[tuple[Modality, Session, Arrays]]:
+        """Return each modality that a network reads, with that network and what `prepare` gave."""
+        pairs = zip(self.inputs, prepared, strict=True)
+        named = [(modality, self.sessions.get(modalities.name_of(modality)), own) for modality, own in pairs]
+        return [(modality, session, own) for modality, session, own in named if session is not None]
+
+    def joined(
+        self, prepared: Sequence[Arrays], vectors: Sequence[np.ndarray], *, baseline: bool = False
+    ) -> dict[str, np.ndarray]:
+        """Return the named arrays that heads read, of what `prepare` gave and the vectors (n, width) of each network.
+
+        Args:
+            baseline: also what the from-scratch heads read.
+        """
         arrays: dict[str, np.ndarray] = {}
-        vectors = []
         crafted = baseline or any(
             name.endswith(HANDCRAFTED) for each in self.targets.values() for name in each.head.reads
         )
-        for modality in self.inputs:
-            own = modality.prepare(table)
+        for modality, own in zip(self.inputs, prepared, strict=True):
             arrays |= own
-            session = self.sessions.get(modalities.name_of(modality))
-            if session is not None:
-                vectors.append(embedded(modality, session, own, self._lock))
             if crafted:
                 arrays |= modality.handcrafted(own)
         if vectors:
@@ -123,8 +149,12 @@ class Runtime:
         if not table_rows(table):
             return {name: [] for target in self.targets.values() for name in target.task.answer_schema()}
         self.check_columns(table)
+        return self.decoded(self.features(table))
+
+    def decoded(self, arrays: Arrays) -> Table:
+        """Return the answer columns from features."""
         answers: Table = {}
-        for name, scores in self.scores(self.features(table)).items():
+        for name, scores in self.scores(arrays).items():
             answers |= self.targets[name].task.decode(scores)
         return answers
 

@@ -44,8 +44,12 @@ def sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path | str) -> Iterator[Path]:
+def atomic_file(path: Path | str, mode: int = 0o666) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path` in one step, else it is removed.
+
+    Args:
+        path: what is written.
+        mode: its permissions, of which the process' umask takes away.
 
     Raises:
         ResourceError: the disk is full. What stood at `path` before is untouched.
@@ -58,7 +62,7 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
         part = Path(name)
         try:
             yield part
-            os.chmod(part, 0o666 & ~_umask())
+            os.chmod(part, mode & ~_umask())
             sync(part)
             os.replace(part, path)
             sync(path.parent)

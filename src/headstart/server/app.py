@@ -1,210 +1,121 @@
-"""The app: an opened model behind HTTP."""
+"""The app: opened models behind HTTP."""
 
 from __future__ import annotations
 
 import asyncio
+import random
+import re
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any, final
 
-from fastapi import FastAPI, Request
-from starlette.requests import ClientDisconnect
+from fastapi import FastAPI
+from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headstart.core import VERSION
-from headstart.core.dataset import is_blank
-from headstart.core.errors import HeadstartError, RequestError
+from headstart.core.errors import MissingExtra
 from headstart.core.protocol import Protocol
-from headstart.runtime import Runtime
 from headstart.server import openapi
-from headstart.server.batching import Answer, Batcher, Busy, Row
-from headstart.server.errors import CLIENT_GONE, answer_errors, internal_error, refusal
-from headstart.server.metrics import UNKNOWN, Metrics
+from headstart.server.batching import Busy
+from headstart.server.errors import CLIENT_GONE, Errors
+from headstart.server.journal import Journal as Written
+from headstart.server.limits import Limits
+from headstart.server.metrics import UNKNOWN
 from headstart.server.protocols import registry
-from headstart.server.rows import Fields
+from headstart.server.rollout import Opener, Rollout
+from headstart.server.service import Journal, Service
+from headstart.server.shelf import request_id
 
-
-@dataclass(frozen=True)
-class Limits:
-    """How much the server takes on.
-
-    Args:
-        body_bytes: longest request body.
-        body_seconds: time in which a body must have arrived.
-        rows: most rows in one request.
-        batch_rows: most rows that go to the model together.
-        batch_characters: most characters that go to the model together.
-        queue_batches: how many batches' worth of requests may wait; more are refused.
-    """
-
-    body_bytes: int = 10_000_000
-    body_seconds: float = 30.0
-    rows: int = 10_000
-    batch_rows: int = 256
-    batch_characters: int = 200_000
-    queue_batches: int = 8
-
-
-@final
-class Service:
-    """What protocols answer from: an opened model, the queue in front of it, and the measures.
-
-    Making one answers an example, so that the first caller does not wait for what is set up at first use.
-
-    Args:
-        runtime: the opened model.
-        name: what it is called.
-        limits: how much to take on.
-
-    Raises:
-        HeadstartError: the model cannot answer its own example.
-    """
-
-    def __init__(self, runtime: Runtime, name: str, limits: Limits) -> None:
-        self.runtime, self.name, self.limits = runtime, name, limits
-        self.fields = Fields.of(runtime)
-        self.metrics = Metrics()
-        self.batcher = Batcher(
-            runtime.predict_rows,
-            self.metrics,
-            rows=limits.batch_rows,
-            characters=limits.batch_characters,
-            batches=limits.queue_batches,
-        )
-        self.draining = False
-        self.example = _example(runtime)
-        self.example_answer = runtime.predict_rows([self.example])[0]
-
-    @property
-    def ready(self) -> bool:
-        """Whether new requests are welcome."""
-        return self.batcher.running and not self.draining
-
-    async def body(self, request: Request) -> bytes:
-        """Read a request's body, and never more of it than the limit.
-
-        Raises:
-            RequestError: it is too long (status 413), too slow (408) or compressed (415).
-        """
-        coding = request.headers.get("content-encoding", "identity")
-        if coding.casefold() != "identity":
-            raise RequestError(f"The body is compressed ('{coding[:20]}').", status=415, allowed="Send it as it is.")
-        declared = request.headers.get("content-length", "")
-        if declared.isdecimal() and float(declared) > self.limits.body_bytes:
-            raise self._too_long()
-        body = bytearray()
-        try:
-            async with asyncio.timeout(self.limits.body_seconds):
-                async for chunk in request.stream():
-                    body += chunk
-                    if len(body) > self.limits.body_bytes:
-                        raise self._too_long()
-        except TimeoutError:
-            problem = f"The body did not arrive within {self.limits.body_seconds:g} s."
-            raise self.refused("body_too_slow", RequestError(problem, status=408)) from None
-        return bytes(body)
-
-    def check_count(self, rows: int) -> None:
-        """Raise RequestError (status 413) if a request has too many rows; asked before they are looked at."""
-        if rows > self.limits.rows:
-            allowed = f"Allowed: {self.limits.rows:,}."
-            error = RequestError(
-                f"The request has {rows:,} rows.", status=413, allowed=allowed, hint="Send them in several requests."
-            )
-            raise self.refused("too_many_rows", error)
-
-    async def answer(self, request: Request, rows: Sequence[Row]) -> list[Answer]:
-        """Return one answer for each row; rows of a client that leaves meanwhile never reach the model.
-
-        Args:
-            request: where the rows came from; its body has been read.
-            rows: made by `fields`.
-
-        Raises:
-            Busy: the queue is full.
-            ClientDisconnect: the client has left.
-        """
-        try:
-            answers = self.batcher.submit(rows)
-        except Busy as error:
-            raise self.refused("queue_full" if self.batcher.running else "not_running", error) from None
-        left = asyncio.ensure_future(_departure(request.receive))
-        try:
-            await asyncio.wait((answers, left), return_when=asyncio.FIRST_COMPLETED)
-            if not answers.done():
-                raise ClientDisconnect
-            self.metrics.rows.inc(len(rows))
-            return answers.result()
-        finally:
-            left.cancel()
-            answers.cancel()
-
-    def refused(self, reason: str, error: HeadstartError) -> HeadstartError:
-        """Count a refusal and hand its error back, to be raised."""
-        self.metrics.rejected.labels(reason).inc()
-        return error
-
-    def _too_long(self) -> HeadstartError:
-        limit = self.limits.body_bytes / 1e6
-        problem = f"The request's body is longer than {limit:g} MB."
-        return self.refused(
-            "body_too_long", RequestError(problem, status=413, hint="Send its rows in several requests.")
-        )
+SANE = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+"""What a request id may be, so that it can be put into headers and logs as it is."""
+_IDS = random.Random()
+"""Ids are no secrets, and asking the system for randomness took longer than all else that a request needs."""
 
 
 def create_app(
-    runtime: Runtime,
+    models: Any,
     *,
-    name: str,
-    limits: Limits = Limits(),
+    name: str = "model",
+    limits: Limits = Limits(),  # noqa: B008  (frozen)
     protocols: Iterable[Protocol] | None = None,
+    opener: Opener | None = None,
+    journal: Journal | None = None,
+    guard: Iterable[Middleware] = (),
+    background: Iterable[Callable[[Rollout], Any]] = (),
 ) -> FastAPI:
-    """Return the app that serves an opened model; its `state.service` is the Service.
+    """Return the app that serves opened models; its `state.service` is the Service, its `state.rollout` the Rollout.
 
     Args:
-        runtime: the opened model.
-        name: what it is called.
+        models: opened models by name; or one alone: a Runtime, or a `server.piped.Whole`.
+        name: what one alone is called.
         limits: how much to take on.
-        protocols: the wire protocols to speak; None means every file of `server/protocols/`.
+        protocols: the wire protocols to speak; None means all whose packages are installed.
+        opener: opens what is named when a model is loaded while the server runs; without one, none is.
+        journal: what is told of every answer; see `Service`.
+        guard: ASGI middleware that every request passes before the routes.
+        background: coroutine functions of the Rollout that run as long as the server does, such as a folder's watch.
 
     Raises:
-        HeadstartError: the model cannot answer its own example.
-        MissingExtra: a protocol needs a package that is not installed.
+        HeadstartError: a model cannot answer its own example.
     """
-    service = Service(runtime, name, limits)
+    service = Service(limits)
+    service.journal = journal
+    if isinstance(journal, Written):
+        service.metrics.registry.register(journal.metrics())
+    rollout = Rollout(service, opener)
+    for called, opened in (models if isinstance(models, Mapping) else {name: models}).items():
+        rollout.put(called, opened)
+    spoken = list(protocols) if protocols is not None else _spoken()
+    errors = Errors(spoken)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.batcher.start()
+        running = [asyncio.ensure_future(each(rollout)) for each in background]
         yield
-        await service.batcher.stop()
+        for each in running:
+            each.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await service.stop()
 
+    names = service.shelf.names()
     app = FastAPI(
-        title=name,
+        title=names[0] if len(names) == 1 else "headstart",
         version=VERSION,
-        description=openapi.overview(list(runtime.targets), runtime.columns),
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.service = service
-    for protocol in protocols if protocols is not None else [each() for each in registry.all().values()]:
+    app.state.service, app.state.rollout = service, rollout
+    for protocol in spoken:
         app.include_router(protocol.routes(service))
     openapi.describe(app, service)
-    answer_errors(app)
-    app.add_middleware(_Watched, service=service)
+    errors.answer(app)
+    for each in reversed(list(guard)):
+        app.add_middleware(each.cls, *each.args, **each.kwargs)
+    app.add_middleware(_Watched, service=service, errors=errors)
     return app
+
+
+def _spoken() -> list[Protocol]:
+    """Return all protocols but those whose packages are not installed."""
+    found = []
+    # Routes are tried in order: headstart's own come first.
+    for name in sorted(registry.names(), key=lambda name: name != "native"):
+        with suppress(MissingExtra):
+            found.append(registry.get(name)())
+    return found
 
 
 @final
 class _Watched:
-    """Counts and times every request, and turns what nobody caught into a logged 500."""
+    """Names, counts and times every request, and turns what nobody caught into a logged 500."""
 
-    def __init__(self, app: ASGIApp, service: Service) -> None:
-        self.app, self.service, self.metrics = app, service, service.metrics
+    def __init__(self, app: ASGIApp, service: Service, errors: Errors) -> None:
+        self.app, self.service, self.metrics, self.errors = app, service, service.metrics, errors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -212,11 +123,16 @@ class _Watched:
             await self.app(scope, receive, send)
             return
         started, status = time.perf_counter(), 0
+        given = _request_id(scope)
+        request_id.set(given.decode())
 
         async def watched(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", given)]
+                if self.service.draining:
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         self.metrics.inflight.inc()
@@ -226,11 +142,12 @@ class _Watched:
             # So the server cuts off what takes longer than it may after the signal to stop.
             if status or not self.service.draining:
                 raise
-            await refusal(Busy("The server stopped before the answer was there."))(scope, receive, watched)
+            stopped = Busy("The server stopped before the answer was there.")
+            await self.errors.refusal(scope["path"], stopped)(scope, receive, watched)
         except Exception as error:
             if status:
                 raise
-            await internal_error(error)(scope, receive, watched)
+            await self.errors.internal(scope["path"], error)(scope, receive, watched)
         finally:
             self.metrics.inflight.dec()
             # Only FastAPI's routes are named in the scope; /openapi.json is not one of them.
@@ -238,14 +155,9 @@ class _Watched:
             self.metrics.answered(route, status or CLIENT_GONE, time.perf_counter() - started)
 
 
-async def _departure(receive: Receive) -> None:
-    """Return when the client has left."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-def _example(runtime: Runtime) -> Row:
-    """Return a row made of the columns' own examples."""
-    examples = {name: (schema.get("examples") or [None])[0] for name, schema in runtime.input_schema().items()}
-    row: dict[str, Any] = {name: cell for name, cell in examples.items() if not is_blank(cell)}
-    return row or {runtime.main_column: "example"}
+def _request_id(scope: Scope) -> bytes:
+    """Return the client's own id where it is sane, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and SANE.fullmatch(value):
+            return bytes(value)
+    return b"%016x" % _IDS.getrandbits(64)

@@ -6,19 +6,20 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any, final
 
 from headstart.core.errors import ResourceError
+from headstart.server.halving import Outcome, answered
+from headstart.server.lanes import Job, JobPart, Lane, draw
 from headstart.server.metrics import Metrics
+from headstart.server.streams import Stream
+from headstart.server.work import WHOLE, Part, Work
 
-Row = dict[str, Any]
-"""One input: cells by column."""
-Answer = dict[str, Any]
-"""One answer record, as `Runtime.predict_rows` gives it."""
 LONGEST_WAIT = 60
 """The greatest `Retry-After`, in seconds."""
+NEVER = math.inf
 
 
 @final
@@ -30,83 +31,42 @@ class Busy(ResourceError):
         self.retry_after = retry_after
 
 
-@dataclass(eq=False, slots=True)
-class _Job:
-    """One request: its rows, what each costs, and how far the model has come with them."""
+@final
+class Expired(ResourceError):
+    """The answer did not come within the time that the client gave."""
 
-    rows: Sequence[Row]
-    costs: Sequence[int]
-    left: int
-    load: int
-    future: asyncio.Future[list[Answer]]
-    arrived: float = field(default_factory=time.monotonic)
-    taken: int = 0
-    answers: list[Answer] = field(default_factory=list)
-
-    def take(self, share: int) -> _Part:
-        """Take the next row, and more while they cost no more than `share` in all."""
-        start, cost = self.taken, self.costs[self.taken]
-        self.taken += 1
-        while self.taken < len(self.rows) and cost + self.costs[self.taken] <= share:
-            cost += self.costs[self.taken]
-            self.taken += 1
-        self.left -= cost
-        return _Part(self, self.rows[start : self.taken], cost)
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """The rows of one request that stand in one batch."""
-
-    job: _Job
-    rows: Sequence[Row]
-    cost: int
-
-
-_Outcome = tuple[_Part, list[Answer] | Exception]
+    status = 504
 
 
 @final
 class Batcher:
-    """A bounded queue in front of one model thread.
+    """Bounded queues, one lane for each model, in front of one model thread.
 
-    A batch is whatever waits when the model becomes free: no timer delays it. It is drawn from the oldest requests,
-    each of which gets at least one row into it; what room is left is shared evenly, so that a request of thousands
-    of rows runs beside small ones instead of before them. A row costs its characters, and at least the budget's
-    share of one row, so that one budget bounds both the rows and the characters of a batch.
+    A batch is whatever waits when the model becomes free: no timer delays it. How it is drawn, `lanes.draw` says.
+    Networks that write step by step take turns with batches, one step at a time.
 
     Args:
-        predict: answers rows in order; called in the model thread only.
         metrics: where queue and batches are counted.
-        rows: most rows in a batch.
-        characters: most characters in a batch; a longer row is a batch of its own.
-        batches: how many batches' worth of work may wait; a request counts as at most one batch.
+        batches: how many batches' worth of work may wait in a lane; a request counts as at most one batch.
 
     Attributes:
         failed: whether the model thread ended by an error, so that only a restart helps.
     """
 
-    def __init__(
-        self,
-        predict: Callable[[Sequence[Row]], list[Answer]],
-        metrics: Metrics,
-        *,
-        rows: int = 256,
-        characters: int = 200_000,
-        batches: int = 8,
-    ) -> None:
-        self._predict, self._metrics = predict, metrics
-        self._budget, self._least = characters, max(1, characters // rows)
-        self._room = batches * characters
+    def __init__(self, metrics: Metrics, *, batches: int = 8) -> None:
+        self._metrics, self._room = metrics, batches * WHOLE
         self._changed = threading.Condition()
-        self._waiting: dict[_Job, None] = {}  # in order of arrival; a job leaves in one step wherever it stands
-        self._load = self._rows = 0
-        self._rate = 0.0
+        self._lanes: dict[str, Lane] = {}
+        self._full: dict[Lane, None] = {}  # the lanes in which jobs wait
+        self._calls: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
+        self._streams: deque[Stream] = deque()
+        self._rate, self._clock = 0.0, 0.0
         self._stopped = False
+        self._busy_since = 0.0
+        self._between = False
         self.failed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._work, name="headstart-model", daemon=True)
-        metrics.queue_items.set_function(lambda: self._rows)
 
     def start(self) -> None:
         """Start the model thread; called once, within the event loop that will submit."""
@@ -126,139 +86,261 @@ class Batcher:
         """Whether requests are taken."""
         return self._thread.is_alive() and not self._stopped
 
-    def submit(self, rows: Sequence[Row]) -> asyncio.Future[list[Answer]]:
-        """Queue rows; cancelling the future takes them out of the queue again.
+    def stuck(self) -> float:
+        """Return for how many seconds the model has been busy with one batch or step; 0 where it is not."""
+        since = self._busy_since
+        return time.monotonic() - since if since else 0.0
+
+    def waiting(self, lane: str) -> int:
+        """Return how many rows wait in a lane."""
+        return self._lanes[lane].rows if lane in self._lanes else 0
+
+    def submit(
+        self, work: Work, lane: str = "", *, deadline: float = NEVER, background: bool = False
+    ) -> asyncio.Future[list[Any]]:
+        """Queue work; cancelling the future takes it out of the queue again.
+
+        Args:
+            lane: the model's name.
+            deadline: when it is too late for an answer, on the monotonic clock.
+            background: whether the lane is served only when nothing else waits; it holds one batch.
 
         Raises:
-            Busy: the queue is full, or the model thread is not running.
+            Busy: the lane is full, or the model thread is not running.
         """
-        if not self.running:
-            raise Busy("The server is starting or stopping.", hint="Send the request again in a moment.")
-        future = asyncio.get_running_loop().create_future()
-        if not rows:
+        self._check_running()
+        future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        if not work.costs:
             future.set_result([])
             return future
-        costs = [max(self._least, sum(len(cell) for cell in row.values() if isinstance(cell, str))) for row in rows]
-        cost = sum(costs)
-        job = _Job(rows, costs, cost, min(cost, self._budget), future)
+        cost = sum(work.costs)
         with self._changed:
-            if self._waiting and self._load + job.load > self._room:
-                raise self._full()
-            self._waiting[job] = None
-            self._load += job.load
-            self._rows += len(rows)
+            own = self._lane(lane, background)
+            job = Job(work, own, future, deadline, cost, min(cost, WHOLE))
+            if own.jobs and own.load + job.load > own.room:
+                raise self._busy(own)
+            if not own.jobs:
+                self._full[own] = None
+                own.clock = max(own.clock, self._clock)
+            own.jobs[job] = None
+            own.load += job.load
+            own.rows += len(work.costs)
             self._changed.notify()
         future.add_done_callback(lambda _: self._forget(job))
         return future
 
-    def _full(self) -> Busy:
-        seconds = math.ceil(self._load / self._rate) if self._rate else 1
+    def call(self, function: Callable[[], Any]) -> asyncio.Future[Any]:
+        """Run a function in the model thread, between batches, and return its result as a future.
+
+        Raises:
+            Busy: the model thread is not running.
+        """
+        self._check_running()
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        with self._changed:
+            self._calls.append((function, future))
+            self._changed.notify()
+        return future
+
+    def stream(self, make: Callable[[], Iterator[str]], most: int) -> Stream:
+        """Let the model write a text step by step.
+
+        Args:
+            make: starts it; called in the model thread.
+            most: how many may be written side by side.
+
+        Raises:
+            Busy: as many are being written, or the model thread is not running.
+        """
+        self._check_running()
+        with self._changed:
+            if len(self._streams) >= most:
+                raise Busy(f"{len(self._streams)} texts are being written.", hint="Send the request again in a moment.")
+            stream = Stream(make, asyncio.get_running_loop(), self._wake)
+            self._streams.append(stream)
+            self._changed.notify()
+        return stream
+
+    def pause(self) -> None:
+        """Let others come in between the steps of a long work; called by it, in the model thread.
+
+        One batch of what is not long itself is answered, and one step of a stream is done.
+        """
+        if self._between or threading.current_thread() is not self._thread:
+            return
+        self._between = True
+        try:
+            with self._changed:
+                stream, parts = self._next_stream(), self._drawn(long=False)
+            if parts:
+                self._run(parts)
+            if stream is not None:
+                self._timed(stream.step)
+        finally:
+            self._between, self._busy_since = False, time.monotonic()
+            self._metrics.busy.switch(True)
+
+    def forget(self, lane: str) -> None:
+        """Drop the lane of a model that is served no more, unless something waits in it."""
+        with self._changed:
+            if lane in self._lanes and not self._lanes[lane].jobs:
+                del self._lanes[lane]
+                self._metrics.forget_lane(lane)
+
+    def _check_running(self) -> None:
+        if not self.running:
+            raise Busy("The server is starting or stopping.", hint="Send the request again in a moment.")
+
+    def _lane(self, name: str, background: bool) -> Lane:
+        found = self._lanes.get(name)
+        if found is None:
+            room = WHOLE if background else self._room
+            found = self._lanes[name] = Lane(name, room, self._metrics.lane(name, self.waiting), background)
+        return found
+
+    def _busy(self, lane: Lane) -> Busy:
+        load = sum(each.load for each in self._full)
+        ahead = min(lane.load * len(self._full), load)
+        seconds = math.ceil(ahead / self._rate) if self._rate else 1
         return Busy(
-            f"The queue is full: {self._rows:,} rows are waiting.",
+            f"The queue is full: {lane.rows:,} rows are waiting.",
             retry_after=min(max(seconds, 1), LONGEST_WAIT),
             hint="Send the request again after the seconds in Retry-After.",
         )
 
-    def _forget(self, job: _Job) -> None:
+    def _wake(self) -> None:
         with self._changed:
-            if job in self._waiting:
-                self._remove(job)
-                self._rows -= len(job.rows) - job.taken
+            self._changed.notify()
 
-    def _remove(self, job: _Job) -> None:
-        del self._waiting[job]
-        self._load -= job.load
+    def _forget(self, job: Job) -> None:
+        with self._changed:
+            if job in job.lane.jobs:
+                job.lane.remove(job)
+                job.lane.rows -= len(job.work.costs) - job.taken
+                if not job.lane.jobs:
+                    self._full.pop(job.lane, None)
 
-    def _batch(self) -> list[_Part]:
-        """Take the next batch out of the queue."""
-        window: list[_Job] = []
-        firsts = 0
-        for job in self._waiting:
-            first = job.costs[job.taken]
-            if window and firsts + first > self._budget:
-                break
-            window.append(job)
-            firsts += first
-        spare = max(self._budget - firsts, 0)
-        parts = []
-        # Those with little left come first, so that what they do not need goes to the others.
-        for place, job in enumerate(sorted(window, key=lambda job: job.left)):
-            first = job.costs[job.taken]
-            part = job.take(first + spare // (len(window) - place))
-            spare -= part.cost - first
-            parts.append(part)
-            self._rows -= len(part.rows)
-            if job.taken == len(job.rows):
-                self._remove(job)
-        return parts
+    def _next_stream(self) -> Stream | None:
+        """Return the stream whose turn it is, and drop those that have ended."""
+        for _ in range(len(self._streams)):
+            stream = self._streams.popleft()
+            if stream.ended:
+                continue
+            self._streams.append(stream)
+            if stream.wants:
+                return stream
+        return None
+
+    def _idle(self) -> bool:
+        return not (self._full or self._calls or any(each.ended or each.wants for each in self._streams))
 
     def _work(self) -> None:
-        parts: list[_Part] = []
+        parts: list[JobPart] = []
         try:
             while True:
                 with self._changed:
-                    while not self._waiting and not self._stopped:
+                    while self._idle() and not (self._stopped and not self._streams):
                         self._changed.wait()
-                    if not self._waiting:
+                    call = self._calls.popleft() if self._calls else None
+                    stream = self._next_stream()
+                    parts = self._drawn()
+                    if self._stopped and not (parts or call or stream or self._full or self._streams):
                         return
-                    parts = self._batch()
-                self._run(parts)
+                if call is not None:
+                    self._timed(lambda call=call: self._call(*call))  # type: ignore[misc]
+                if parts:
+                    self._run(parts)
+                if stream is not None:
+                    self._timed(stream.step)
         except BaseException:
             self.failed = True
             raise
         finally:
-            with self._changed:
-                left, self._stopped = [part.job for part in parts] + list(self._waiting), True
-            error = Busy("The model's thread has ended.", hint="Send the request again once the server is restarted.")
-            self._tell([(_Part(job, (), 0), error) for job in left])
+            self._end(parts)
 
-    def _run(self, parts: list[_Part]) -> None:
-        started = time.monotonic()
-        for part in parts:
-            if not part.job.answers:
-                self._metrics.queue_wait_seconds.observe(started - part.job.arrived)
-        self._metrics.batch_items.observe(sum(len(part.rows) for part in parts))
+    def _drawn(self, long: bool = True) -> list[JobPart]:
+        lanes = [lane for lane in self._full if long or not next(iter(lane.jobs)).work.long]
+        if not lanes:
+            return []
+        parts, late = draw(lanes)
+        for lane in [lane for lane in self._full if not lane.jobs]:
+            del self._full[lane]
+        if parts:
+            self._clock = min(part.job.lane.clock for part in parts)
+        if late:
+            error = Expired("The time that X-Request-Timeout gave is over.")
+            self._tell([(JobPart(job, _nothing(job), 0), error) for job in late])
+        return parts
+
+    def _end(self, parts: list[JobPart]) -> None:
+        with self._changed:
+            jobs = [part.job for part in parts] + [job for lane in self._full for job in lane.jobs]
+            calls, self._stopped, self._busy_since = list(self._calls), True, 0.0
+            streams = list(self._streams)
+        error = Busy("The model's thread has ended.", hint="Send the request again once the server is restarted.")
+        self._tell([(JobPart(job, _nothing(job), 0), error) for job in jobs])
+        for stream in streams:
+            stream.fail(error)
+        for _, future in calls:
+            self._post(_settle, future, None, error)
+
+    def _timed(self, work: Callable[[], None]) -> None:
+        self._busy_since = time.monotonic()
         self._metrics.busy.switch(True)
         try:
-            outcomes = self._answered(parts)
+            work()
         finally:
             self._metrics.busy.switch(False)
+            self._busy_since = 0.0
+
+    def _call(self, function: Callable[[], Any], future: asyncio.Future[Any]) -> None:
+        try:
+            result, error = function(), None
+        except Exception as raised:
+            result, error = None, raised
+        self._post(_settle, future, result, error)
+
+    def _run(self, parts: list[JobPart]) -> None:
+        started = time.monotonic()
+        for each in parts:
+            if not each.part.start:
+                each.job.lane.measures.wait.observe(started - each.job.arrived)
+        self._metrics.batch_items.observe(sum(len(each.part) for each in parts))
+        outcomes: list[Outcome] = []
+        self._timed(lambda: outcomes.extend(answered(parts)))
         speed = sum(part.cost for part in parts) / max(time.monotonic() - started, 1e-6)
         self._rate = 0.8 * self._rate + 0.2 * speed if self._rate else speed
         self._tell(outcomes)
 
-    def _answered(self, parts: list[_Part]) -> list[_Outcome]:
-        """Answer a batch; where it fails, halve it until only the request that is to blame fails."""
-        try:
-            rows = [row for part in parts for row in part.rows]
-            answers = self._predict(rows)
-            if len(answers) != len(rows):
-                raise RuntimeError(f"The model gave {len(answers)} answers for {len(rows)} rows.")
-        except Exception as error:
-            if len(parts) == 1:
-                return [(parts[0], error)]
-            half = len(parts) // 2
-            return self._answered(parts[:half]) + self._answered(parts[half:])
-        outcomes: list[_Outcome] = []
-        at = 0
-        for part in parts:
-            outcomes.append((part, answers[at : at + len(part.rows)]))
-            at += len(part.rows)
-        return outcomes
+    def _tell(self, outcomes: list[Outcome]) -> None:
+        self._post(_deliver, outcomes)
 
-    def _tell(self, outcomes: list[_Outcome]) -> None:
+    def _post(self, function: Callable[..., None], *arguments: Any) -> None:
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(_deliver, outcomes)
+            self._loop.call_soon_threadsafe(function, *arguments)
 
 
-def _deliver(outcomes: list[_Outcome]) -> None:
-    for part, outcome in outcomes:
-        job = part.job
+def _nothing(job: Job) -> Part:
+    return Part(job.work, 0, 0)
+
+
+def _deliver(outcomes: list[Outcome]) -> None:
+    for each, outcome in outcomes:
+        job = each.job
         if job.future.done():
             continue
         if isinstance(outcome, Exception):
             job.future.set_exception(outcome)
             continue
         job.answers += outcome
-        if len(job.answers) == len(job.rows):
+        if len(job.answers) == len(job.work.costs):
             job.future.set_result(job.answers)
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from html import escape
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import quote
 
 from headstart.core import VERSION
-
-if TYPE_CHECKING:
-    from headstart.server.app import Service
+from headstart.server.served import Served
 
 POLICY = (
     "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; "
@@ -38,6 +38,7 @@ td, th { text-align: left; vertical-align: top; padding: .2rem .8rem .2rem 0 }
 </style>
 </head>
 <body>
+$models
 <h1>$name</h1>
 <p>Predicts <b>$targets</b>.</p>
 <form>
@@ -57,7 +58,7 @@ web; <a href="metrics">metrics</a> are for Prometheus.</p>
 <p class="note">headstart $version</p>
 <script>
 const form = document.querySelector("form"), shown = document.querySelector("[role=status]");
-const url = new URL("predict", location.href);
+const url = new URL("$path", location.href);
 document.getElementById("curl").firstChild.data = document.getElementById("curl").textContent.replace("URL", () => url);
 const content = file => new Promise((done, failed) => {
   const reader = new FileReader();
@@ -84,26 +85,56 @@ form.addEventListener("submit", async event => {
 """)
 
 
-def html(service: Service) -> str:
-    """Return the page, with the example filled in and answered."""
-    request = json.dumps(service.example, ensure_ascii=False).replace("'", "'\\''")
+NOTHING = Template("""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>headstart</title>
+<p>No model is served. Load one: <code>headstart rollout load NAME PATH</code></p>
+<p>headstart $version</p>
+</html>
+""")
+
+
+def html(every: Sequence[Served], name: str = "") -> str:
+    """Return the page of one of several models, with its example filled in and answered.
+
+    Args:
+        every: the models.
+        name: the one that is asked; the first where there is none of that name.
+    """
+    if not every:
+        return NOTHING.substitute(version=escape(VERSION))
+    served = next((each for each in every if each.name == name), every[0])
+    request = json.dumps(served.example, ensure_ascii=False).replace("'", "'\\''")
     return PAGE.substitute(
-        name=escape(service.name),
+        name=escape(served.name),
+        models=_models(every, served) if len(every) > 1 else "",
+        path="predict" if len(every) == 1 else f"models/{quote(served.name)}/predict",
         version=escape(VERSION),
-        targets=escape(", ".join(service.runtime.targets)),
-        inputs="\n".join(_input(service, name, each) for name, each in service.runtime.input_schema().items()),
-        outputs="\n".join(_output(name, each) for name, each in service.runtime.answer_schema().items()),
-        answer=escape(json.dumps(service.example_answer, indent=2, ensure_ascii=False)),
+        targets=escape(", ".join(served.targets)),
+        inputs="\n".join(_input(served, name, each) for name, each in served.input_schema().items()),
+        outputs="\n".join(_output(name, each) for name, each in served.answer_schema().items()),
+        answer=escape(json.dumps(served.example_answer, indent=2, ensure_ascii=False)),
         request=escape(request),
     )
 
 
-def _input(service: Service, name: str, schema: dict[str, Any]) -> str:
-    own, cell = escape(name), escape(str(service.example.get(name, "")))
+def _models(every: Sequence[Served], served: Served) -> str:
+    links = [
+        f"<b>{escape(each.name)}</b>"
+        if each is served
+        else f'<a href="?model={quote(each.name)}">{escape(each.name)}</a>'
+        for each in every
+    ]
+    return f"<nav>{' · '.join(links)}</nav>"
+
+
+def _input(served: Served, name: str, schema: dict[str, Any]) -> str:
+    own, cell = escape(name), escape(str(served.example.get(name, "")))
     label = f'<label for="{own}">{own} <span class="note">{escape(str(schema.get("description", "")))}</span></label>'
-    if name in service.fields.texts:
+    if name in served.fields.texts:
         return f'{label}\n<textarea id="{own}" name="{own}" rows="3">\n{cell}</textarea>'
-    if name in service.fields.files:
+    if name in served.fields.files:
         accepted = cell.removeprefix("data:").partition("/")[0]
         return f'{label}\n<input id="{own}" name="{own}" type="file" accept="{accepted}/*">'
     return f'{label}\n<input id="{own}" name="{own}" value="{cell}">'

@@ -11,7 +11,7 @@ import orjson
 from headstart.core.dataset import is_blank
 from headstart.core.errors import RequestError, listed, nearest
 from headstart.runtime import Runtime
-from headstart.server.batching import Row
+from headstart.server.work import Row
 
 ALIAS = "text"
 """What the main text column may also be called."""
@@ -41,6 +41,11 @@ def read_json(body: bytes) -> Any:
 def kind(value: Any) -> str:
     """Return what a JSON value is, in words."""
     return KINDS.get(type(value), "a number")
+
+
+def is_url(cell: object) -> bool:
+    """Return whether a cell is the URL of a file elsewhere."""
+    return isinstance(cell, str) and cell[:8].casefold().startswith(("http://", "https://"))
 
 
 def short(name: str) -> str:
@@ -124,13 +129,16 @@ class Fields:
 
     def _check_file(self, cell: Any, where: str) -> None:
         # A path would be one on the server, whose files are not the caller's to read.
-        if is_blank(cell) or (isinstance(cell, str) and cell.startswith("data:")):
+        if is_blank(cell) or isinstance(cell, bytes) or (isinstance(cell, str) and cell.startswith("data:")):
+            return
+        if is_url(cell):
+            # Whether its host may be asked is decided where it is fetched.
             return
         shown = f"'{short(cell)}'" if isinstance(cell, str) else kind(cell)
         raise RequestError(
             f"{where} is {shown}.",
             allowed="A file is sent as its content, in a data: URL such as data:image/jpeg;base64,…",
-            hint="Paths and addresses are not opened by the server.",
+            hint="Paths are not opened by the server.",
         )
 
     def _column(self, name: str, where: str) -> str:

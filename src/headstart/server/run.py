@@ -9,42 +9,59 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import FrameType
-from typing import final
+from typing import Any, final
 
 import uvicorn
+from starlette.middleware import Middleware
 
-from headstart.core.errors import ResourceError, UsageError
+from headstart.core.errors import ResourceError, UsageError, listed
 from headstart.core.progress import Console, Progress
-from headstart.runtime import Runtime
-from headstart.server.app import Limits, Service, create_app
+from headstart.core.threads import core_count, core_reason
+from headstart.server.admin import create_admin
+from headstart.server.app import create_app
+from headstart.server.folder import Folder
+from headstart.server.limits import Limits
+from headstart.server.rollout import Opener, Rollout
+from headstart.server.service import NONE, Service
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection stays open: longer than a load balancer's usual 60, so that the balancer, which
 knows when it sends, is the one to close it."""
+LAST_CALL = 0.5
+"""Seconds in which connections that are open when the port closes may still send a request each."""
 
 
 def run(
-    runtime: Runtime,
+    models: Mapping[str, Any],
     *,
-    name: str,
     host: str = "127.0.0.1",
     port: int = 8000,
+    admin_port: int | None = None,
+    admin_host: str = "127.0.0.1",
     limits: Limits = Limits(),  # noqa: B008  (frozen)
     drain_seconds: int = 30,
     notice_seconds: float = 0.0,
     access_log: bool = False,
     progress: Progress | None = None,
     ready: Callable[[str], None] | None = None,
+    opener: Opener | None = None,
+    folder: Folder | None = None,
+    app_options: Mapping[str, Any] = NONE,
+    server_options: Mapping[str, Any] = NONE,
+    admin_guard: Sequence[Middleware] = (),
+    warning: str = "",
 ) -> None:
-    """Serve an opened model until SIGTERM or Ctrl-C; requests that are being answered are finished first.
+    """Serve opened models until SIGTERM or Ctrl-C; requests that are being answered are finished first.
 
     Args:
-        runtime: the opened model.
-        name: what it is called.
+        models: opened models by name; see `create_app`.
         host: the address to listen on; other than a loopback address means that other machines can ask.
         port: the port to listen on; 0 means any free one.
+        admin_port: the port of the admin API, which loads and unloads models; None means that there is none.
+        admin_host: the address of the admin API.
         limits: how much to take on.
         drain_seconds: how long requests that are being answered may take after the signal.
         notice_seconds: how long the port stays open after SIGTERM while `/health/ready` answers 503, so that a load
@@ -52,41 +69,93 @@ def run(
         access_log: whether to log a line for each request; bodies are never logged.
         progress: where to say the address; standard error by default.
         ready: called with the address once requests are taken.
+        opener: opens what is named when a model is loaded.
+        folder: the folder of bundles that is followed.
+        app_options: more of `create_app`'s arguments.
+        server_options: more of uvicorn's settings, such as certificates.
+        admin_guard: what stands before the admin API, the first of it outermost.
+        warning: what the user is told before it starts; nothing where empty.
 
     Raises:
-        ResourceError: the port is in use or not permitted.
+        ResourceError: a port is in use or not permitted.
         UsageError: there is no such host or port.
         KeyboardInterrupt: it was stopped by Ctrl-C.
     """
     progress = progress or Console()
-    listener = _listen(host, port)
+    listeners = [_listen(host, port)]
     try:
-        url = _address(listener)
-        app = create_app(runtime, name=name, limits=limits)
-        if not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
-            progress.say(f"Warning: {host} can be reached from other machines, and there is no authentication yet.")
+        background: list[Callable[[Rollout], Any]] = [folder.watch] if folder else []
+        if admin_port is not None:
+            listeners.append(_listen(admin_host, admin_port))
+            background.append(_Admin(listeners[1], admin_guard).serve)
+        url = _address(listeners[0])
+        app = create_app(models, limits=limits, opener=opener, background=background, **app_options)
+        if warning:
+            progress.say(warning)
 
         def started() -> None:
-            progress.say(f"Serving '{name}' on {url} (schema: {url}/docs). Stop with Ctrl-C.")
+            _say(progress, app.state.service, listeners, url)
             if ready is not None:
                 ready(url)
 
-        config = uvicorn.Config(
-            app,
-            log_level="info" if access_log else "warning",
-            access_log=access_log,
-            lifespan="on",
-            ws="none",
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=drain_seconds,
-        )
+        settings = {
+            "log_level": "info" if access_log else "warning",
+            "access_log": access_log,
+            "lifespan": "on",
+            "ws": "none",
+            "server_header": False,
+            "timeout_keep_alive": KEEP_ALIVE,
+            "timeout_graceful_shutdown": drain_seconds,
+        }
+        config = uvicorn.Config(app, **(settings | dict(server_options)))
         server = _Server(config, app.state.service, started, notice_seconds)
-        server.run(sockets=[listener])
+        server.run(sockets=listeners[:1])
     finally:
-        listener.close()
+        for each in listeners:
+            each.close()
     if server.interrupted:
         raise KeyboardInterrupt
+
+
+def _say(progress: Progress, service: Service, listeners: Sequence[socket.socket], url: str) -> None:
+    names = service.shelf.names()
+    shown = f"'{names[0]}'" if len(names) == 1 else f"{len(names)} models ({listed(names, 6)})" if names else "no model"
+    progress.say(f"Serving {shown} on {url} (schema: {url}/docs). Stop with Ctrl-C.")
+    cores = core_count()
+    progress.say(f"The model runs with {cores} thread{'s' if cores > 1 else ''}: {core_reason()}.")
+    if len(listeners) > 1:
+        progress.say(f"Models are loaded with: headstart rollout load NAME PATH --admin {_address(listeners[1])}")
+
+
+@final
+class _Admin:
+    """The admin API's server, which runs in the event loop of the main one."""
+
+    def __init__(self, listener: socket.socket, guard: Sequence[Middleware]) -> None:
+        self.listener, self.guard = listener, guard
+
+    async def serve(self, rollout: Rollout) -> None:
+        """Serve until cancelled."""
+        app = create_admin(rollout)
+        for layer in reversed(self.guard):
+            app.add_middleware(layer.cls, *layer.args, **layer.kwargs)
+        config = uvicorn.Config(app, log_level="warning", lifespan="off", ws="none")
+        server = _Unsignalled(config)
+        try:
+            await server.serve(sockets=[self.listener])
+        finally:
+            for each in server.servers if server.started else []:
+                each.close()
+
+
+@final
+class _Unsignalled(uvicorn.Server):
+    """A server that leaves signals to the main one."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
 
 
 @final
@@ -107,11 +176,17 @@ class _Server(uvicorn.Server):
             self.on_started()
 
     async def main_loop(self) -> None:
-        """Run until a signal, then leave the port open for the time of the notice."""
+        """Run until a signal, leave the port open for the time of the notice, and then let open connections end."""
         await super().main_loop()
         until = time.monotonic() + self.notice_seconds
         while time.monotonic() < until and not self.interrupted:
             await asyncio.sleep(0.05)
+        for each in self.servers:
+            each.close()
+        # A client may be sending just now on a connection that looks idle: it is answered, and told to send no more.
+        until = time.monotonic() + LAST_CALL
+        while self.server_state.connections and time.monotonic() < until and not self.interrupted:
+            await asyncio.sleep(0.02)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop at the first signal; a second Ctrl-C drops requests that are being answered."""

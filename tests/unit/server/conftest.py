@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import uvicorn
 
 from headstart.runtime import Runtime
 from headstart.server.app import create_app
+from headstart.server.rollout import Rollout
 from headstart.testing.toys import toy_runtime
 
 Serving = Callable[..., Any]
@@ -22,7 +24,12 @@ Serving = Callable[..., Any]
 @contextmanager
 def running(runtime: Runtime, **options: Any) -> Iterator[httpx2.Client]:
     """Serve a runtime and yield a client of it; `client.service` is not part of HTTP, but handy."""
-    app = create_app(runtime, name="toy", **options)
+    loops = []
+
+    async def note(rollout: Rollout) -> None:
+        loops.append(asyncio.get_running_loop())
+
+    app = create_app(runtime, name="toy", background=[note], **options)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="on", ws="none"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -32,7 +39,7 @@ def running(runtime: Runtime, **options: Any) -> Iterator[httpx2.Client]:
             time.sleep(0.005)
         port = server.servers[0].sockets[0].getsockname()[1]
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            client.service = app.state.service
+            client.service, client.rollout, client.loop = app.state.service, app.state.rollout, loops[0]
             yield client
     finally:
         server.should_exit = True

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from headstart.server.app import Limits
+from headstart.server.limits import Limits
+from headstart.server.work import Budget
 from headstart.testing.toys import POISON, toy_runtime
 
 FIELDS = "'subject', 'body'"
@@ -169,7 +170,7 @@ def test_a_bug_is_logged_under_a_number(client, caplog):
 def test_a_full_queue(serving, measure):
     import concurrent.futures
 
-    limits = Limits(batch_rows=1, queue_batches=2)
+    limits = Limits(budget=Budget(rows=1), queue_batches=2)
     with serving(toy_runtime(delay=0.2), limits=limits) as client, concurrent.futures.ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: client.post("/predict", json="x"), range(8)))
         full = [answer for answer in answers if answer.status_code != 200]

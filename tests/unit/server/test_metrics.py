@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import time
 
+import pytest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -20,6 +23,9 @@ NAMES = {
     "headstart_batch_items",
     "headstart_rejected",
     "headstart_model_busy_ratio",
+    "headstart_answer_seconds",
+    "headstart_version_weight_ratio",
+    "headstart_shadow_rows",
 }
 
 
@@ -48,10 +54,19 @@ def test_names_and_counts(serving):
     assert found["headstart_requests_total", "/predict", "422"] == 1
     assert found["headstart_requests_total", "404", "unknown"] == 20
     assert found["headstart_requests_total", "/openapi.json", "200"] == 1
-    assert found["headstart_rows_total",] == 3
+    assert found["headstart_rows_total", "1", "toy"] == 3
     assert found["headstart_batch_items_sum",] == 3
-    assert found["headstart_queue_items",] == 0
+    assert found["headstart_queue_items", "toy"] == 0
     assert found["headstart_inflight",] == 1
+
+
+def test_the_names_are_clean_under_promtool(client):
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed")
+    client.post("/predict", json="x")
+    told = subprocess.run([promtool, "check", "metrics"], input=client.get("/metrics").content, capture_output=True)
+    assert told.returncode == 0, told.stderr.decode() + told.stdout.decode()
 
 
 def test_open_metrics_for_those_who_ask(client):
@@ -63,8 +78,8 @@ def test_open_metrics_for_those_who_ask(client):
 def test_two_apps_do_not_share_counts(serving, measure):
     with serving(toy_runtime()) as one, serving(toy_runtime()) as two:
         one.post("/predict", json="x")
-        assert measure(one, "headstart_rows_total") == 1
-        assert measure(two, "headstart_rows_total") == 0
+        assert measure(one, 'headstart_rows_total{model="toy",version="1"}') == 1
+        assert measure(two, 'headstart_rows_total{model="toy",version="1"}') == 0
 
 
 def test_the_busy_share_rises_and_falls():

@@ -6,6 +6,7 @@ import pytest
 
 from headstart.core.protocol import Protocol
 from headstart.server.app import create_app
+from headstart.server.protocols.native import Native
 from headstart.testing.toys import toy_runtime
 
 
@@ -54,10 +55,24 @@ def test_every_reference_leads_somewhere(document):
 
 
 def test_every_route_says_what_it_refuses(document):
-    assert set(document["paths"]) == {"/", "/predict", "/health/live", "/health/ready", "/metrics"}
+    own = {path for path in document["paths"] if not path.startswith("/v")}
+    assert own >= {"/", "/predict", "/models", "/models/{name}", "/health/live", "/health/ready", "/metrics"}
+    assert own >= {"/models/{name}/predict", "/models/{name}/versions/{version}/predict"}
     assert set(document["paths"]["/predict"]["post"]["responses"]) == {
-        "200", "400", "408", "413", "415", "422", "500", "503",
+        "200", "400", "404", "408", "413", "415", "422", "500", "503", "504",
     }  # fmt: skip
+
+
+def test_several_models_have_a_route_and_a_schema_each():
+    models = {"one": toy_runtime(), "two words": toy_runtime(("subject", "body"))}
+    document = create_app(models, protocols=[Native()]).openapi()
+    assert "/predict" not in document["paths"]
+    for name, columns in (("one", ["text"]), ("two words", ["subject", "body", "text"])):
+        post = document["paths"][f"/models/{name}/predict"]["post"]
+        asked = post["requestBody"]["content"]["application/json"]["schema"]["anyOf"][0]["$ref"]
+        row = document["components"]["schemas"][asked.rpartition("/")[2]]
+        assert list(row["anyOf"][0]["properties"]) == columns
+    pytest.importorskip("openapi_spec_validator").validate(document)
 
 
 def test_another_protocol_is_one_class():
@@ -69,7 +84,7 @@ def test_another_protocol_is_one_class():
 
             @router.get("/echo")
             async def echo() -> str:
-                return service.name
+                return service.shelf.find().name
 
             return router
 

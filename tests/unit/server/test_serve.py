@@ -18,11 +18,13 @@ import httpx2
 import pytest
 
 from headstart.core.errors import ResourceError, UsageError
+from headstart.server.protection import Protection
 from headstart.stages.serve import serve
 from headstart.testing.toys import toy_runtime
 
 SCRIPT = """
 import sys
+from headstart.server.protection import Protection
 from headstart.stages.serve import serve
 from headstart.testing.toys import toy_runtime
 try:
@@ -53,9 +55,12 @@ def ended(server: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 def test_sigterm_finishes_what_is_in_flight():
-    with process(delay=0.6) as (server, url), concurrent.futures.ThreadPoolExecutor(6) as pool:
-        asked = [pool.submit(httpx2.post, f"{url}/predict", json=f"text {each}", timeout=20) for each in range(6)]
-        time.sleep(0.3)
+    with process(delay=3.0) as (server, url), concurrent.futures.ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(httpx2.post, f"{url}/predict", json=f"text {each}", timeout=30) for each in range(6)]
+        until = time.monotonic() + 20
+        # The seventh is the one that asks for the measures.
+        while "headstart_inflight 7.0" not in httpx2.get(f"{url}/metrics").text and time.monotonic() < until:
+            time.sleep(0.02)
         server.send_signal(signal.SIGTERM)
         assert [each.result().status_code for each in asked] == [200] * 6
         code, errors = ended(server)
@@ -137,13 +142,18 @@ def test_a_port_that_is_bound_but_not_listened_to():
 )
 def test_a_place_that_does_not_exist(host, port, words):
     with pytest.raises(UsageError, match=words):
-        serve(toy_runtime(), name="toy", host=host, port=port)
+        serve(toy_runtime(), name="toy", host=host, port=port, protection=Protection(insecure=True))
+
+
+def test_others_are_not_let_in_without_keys():
+    with pytest.raises(UsageError, match="nothing asks them for a key"):
+        serve(toy_runtime(), name="toy", host="0.0.0.0", port=0)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_other_machines_are_warned_of():
-    with process(options="host='0.0.0.0', ") as (server, url):
+    with process(options="host='0.0.0.0', protection=Protection(insecure=True), ") as (server, url):
         assert url.startswith("http://127.0.0.1:")
         assert httpx2.get(f"{url}/health/ready").status_code == 200
         server.send_signal(signal.SIGTERM)
-        assert "no authentication" in ended(server)[1]
+        assert "there are no API keys" in ended(server)[1]
