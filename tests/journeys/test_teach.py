@@ -107,10 +107,9 @@ class TestWriting:
         assert open_model(tmp_path / "pushed").task == "generate"
 
     def test_what_does_not_work_says_what_does(self, headstart, written):
-        for command in (["serve"], ["predict", "--task", "detect"], ["predict", "--weights", "x.pt"]):
-            told = headstart(command[0], written.path, *(["x"] if command[0] == "predict" else []), *command[1:])
+        for more in (["--task", "detect"], ["--weights", "x.pt"]):
+            told = headstart("predict", written.path, "x", *more)
             assert told.code == 2 and "Traceback" not in told.err and "headstart:" in told.err
-        assert "predict, evaluate" in headstart("serve", written.path).err
 
     def test_the_python_verbs_take_it(self, written, table, tmp_path):
         assert predict(written.path, table, out=tmp_path / "answers.jsonl") == 20
@@ -162,6 +161,34 @@ def test_a_killed_fit_goes_on_and_ends_with_the_same_weights(written, table, wri
     made = json.loads((tmp_path / "model/backbones.json").read_text())["text"]["checksum"]
     assert made == written.report["backbone"]["checksum"]
     assert not list(folder.glob("runs/*")), "what was kept for going on is gone"
+
+
+class TestLadder:
+    def test_with_a_budget_rungs_are_climbed_and_kept_where_they_win(self, table, writer, tmp_path):
+        model = fit(
+            table, task="generate", backbone=f"local:{writer}", settings=SETTINGS, budget=240, out=tmp_path / "m"
+        )
+        ladder = {each["name"]: each for each in model.report["ladder"]}
+        assert list(ladder) == ["as it is", "finetune, frozen half", "finetune", "lora"]
+        assert ladder["as it is"]["kept"] and ladder["finetune, frozen half"]["kept"]
+        scores = {name: each["score"] for name, each in ladder.items() if each["score"] is not None}
+        assert scores["finetune, frozen half"] < scores["as it is"]  # perplexity
+        for name in ("finetune, frozen half", "finetune"):
+            assert ladder[name]["gain"] is not None and "±" in ladder[name]["why"]
+        last = [name for name, each in ladder.items() if each["kept"]][-1]
+        assert model.report["method"] == last.partition(",")[0]
+        assert model.report["metrics"]["perplexity"] < model.report["before"]["perplexity"]
+
+    def test_where_nothing_wins_the_network_stays_as_it_is(self, table, writer, tmp_path):
+        model = fit(
+            table, task="generate", backbone=f"local:{writer}", settings={"epochs": 1, "rate": 1e-12},
+            budget=240, out=tmp_path / "m",
+        )  # fmt: skip
+        assert model.report["method"] == "as it is"
+        assert [each["name"] for each in model.report["ladder"] if each["kept"]] == ["as it is"]
+        assert model.report["gain"] == pytest.approx(0, abs=1e-3)
+        assert "helped" not in model.report["verdict"]
+        assert open_model(tmp_path / "m").predict("order?", max_tokens=3, temperature=0)["tokens"] == 3
 
 
 class TestHearing:

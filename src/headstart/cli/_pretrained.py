@@ -28,6 +28,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "system": {"metavar": "TEXT", "help": "generate: what the assistant is told first (with --chat)"},
     "language": {"metavar": "CODE", "help": "transcribe: the language spoken, such as en"},
     "timestamps": {"action": "store_true", "default": None, "help": "transcribe: say when each part was spoken"},
+    "beams": {"type": int, "metavar": "N", "help": "transcribe: look for the likeliest letters among N beginnings"},
     "vad": {"metavar": "REF", "help": "transcribe: cut silence out with this voice detector, such as local:vad.onnx"},
     "count": {"type": int, "metavar": "N", "help": "imagine: how many pictures, drawn as a grid"},
     "steps": {"type": int, "metavar": "N", "help": "imagine: denoising steps"},

@@ -35,7 +35,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="COLUMN=TASK",
         help="classify, tag or regress, instead of the inferred task; or, without a column, what a network learns to "
-        "answer by itself: detect, transcribe, generate or fill_mask",
+        "answer by itself: detect, transcribe, generate, fill_mask or embed",
     )
     add("--group", metavar="COLUMN", help="rows of one value (a speaker, a patient) stay on one side of every split")
     add("--backbone", metavar="REF", help="hub:name, such as hf:NAME or local:path/to/folder (default: auto)")

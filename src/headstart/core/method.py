@@ -117,6 +117,9 @@ class NetworkMethod(Method):
     options: Mapping[str, Any]
     """Its settings and their defaults."""
 
+    keeps: Sequence[str] = ()
+    """Settings in which it keeps to its own, whatever suits an objective's network as a whole."""
+
     @abstractmethod
     def supports(self, course: Course) -> str:
         """Return an empty string, or the reason why it cannot take this course."""

@@ -27,6 +27,8 @@ class Objective(ABC):
     transcribe  tokens (flat), tokens_lengths (n,)
     generate    weights (flat), beside ids: 1 where a token is to be learnt, 0 where it is only read
     fill_mask   answers (flat), beside ids: the hidden token, or -100
+    embed       of 2n texts, the first of n pairs and then the second: first, second (n,) numbers that are alike where
+                the texts are; grades (n,) where pairs are graded
     ```
     """
 

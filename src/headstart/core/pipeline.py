@@ -5,11 +5,30 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from headstart.core.arrays import Session
 from headstart.core.backbone import Network
 from headstart.core.errors import UsageError, listed
+
+
+@final
+class Ended(str):
+    """The last piece of a stream that was written token by token: no text, but how it ended.
+
+    Args:
+        tokens: how many were written.
+        how: `end` (the network's own), `stop` (a stop word) or `length`.
+    """
+
+    tokens: int
+    how: str
+
+    def __new__(cls, tokens: int, how: str) -> Ended:
+        """Make an empty text that knows it."""
+        made = super().__new__(cls)
+        made.tokens, made.how = tokens, how
+        return made
 
 
 class Pipeline(ABC):

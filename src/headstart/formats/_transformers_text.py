@@ -13,6 +13,7 @@ from typing import Any
 
 from headstart.core.backbone import Network
 from headstart.core.errors import HubError, UsageError, listed
+from headstart.formats._pairs import pairs_loss
 from headstart.formats._transformers import config_of, load, torch, transformers
 from headstart.formats._transformers_rows import scores_at
 from headstart.formats._transformers_writing import Writer
@@ -98,14 +99,17 @@ class TextNetwork:
         return {name: self._each_text(given, read)}
 
     def loss(self, given: Tensors) -> Any:
-        """Return the mean () of how unlikely the hidden tokens are, in nats.
+        """Return the mean () of how unlikely the hidden tokens are, in nats; of pairs of texts what `_pairs` says.
 
         Args:
-            given: what `run` reads, and `answers` (flat), beside ids: the hidden token, or -100.
+            given: what `run` reads, and `answers` (flat), beside ids: the hidden token, or -100; of pairs `first`,
+                `second` and `grades`.
 
         Raises:
-            UsageError: the network is not opened to fill masks.
+            UsageError: the network is opened neither to fill masks nor to embed.
         """
+        if self.use == "embed":
+            return pairs_loss(self.run(given)["embedding"], given)
         if self.use != "fill_mask":
             raise UsageError(f"A text network that is to {self.use} has no loss of its own.")
         answers = given["answers"].long()

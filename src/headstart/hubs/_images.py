@@ -59,7 +59,7 @@ def _pair(told: Any) -> list[int]:
 
 def of_timm(told: Mapping[str, Any]) -> dict[str, Any]:
     """Return the preprocessing of timm's `pretrained_cfg`."""
-    _, rows, columns = told.get("test_input_size") or told.get("input_size") or (3, 224, 224)
+    colours, rows, columns = told.get("test_input_size") or told.get("input_size") or (3, 224, 224)
     share = float(told.get("test_crop_pct") or told.get("crop_pct") or 0.875)
     mode = str(told.get("crop_mode") or "center")
     size: int | list[int] = [math.floor(rows / share), math.floor(columns / share)]
@@ -76,6 +76,6 @@ def of_timm(told: Mapping[str, Any]) -> dict[str, Any]:
         "mean": told.get("mean") or IMAGENET["mean"],
         "std": told.get("std") or IMAGENET["std"],
         "layout": "nchw",
-        "channels": "rgb",
+        "channels": "grey" if colours == 1 else "rgb",
         "pad": None,
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from headstart.core.course import Course, Estimate, Lesson, Tuned
 from headstart.core.errors import ResourceError, UsageError
 from headstart.core.method import Candidate
 from headstart.core.registry import require
+from headstart.core.threads import process_rank
 from headstart.heads.linear import Linear
 from headstart.methods._learn import indicators, merit
 from headstart.methods._logistic import path
@@ -234,8 +234,13 @@ def handed_back(course: Course, learner: Any, score: float, **known: Any) -> Tun
 
 
 def place(course: Course) -> Path:
-    """Return where the tuned network is written: each process of several writes the same weights, to its own place."""
-    return course.folder / f"network{os.environ.get('RANK', '')}"
+    """Return where the tuned network is written."""
+    return own_place(course, "network")
+
+
+def own_place(course: Course, name: str) -> Path:
+    """Return where something of the course is written: each process of several writes the same, to its own place."""
+    return course.folder / f"{name}{process_rank() or ''}"
 
 
 def answered(course: Course, learner: Any, network: Network, score: float, **known: Any) -> Tuned:

@@ -11,6 +11,7 @@ import numpy as np
 from headstart.core.backbone import Network
 from headstart.core.course import Course, Estimate, Tuned
 from headstart.core.errors import UsageError
+from headstart.core.layers import layer_count, spread
 from headstart.core.method import Budget, NetworkMethod
 from headstart.core.registry import require
 from headstart.methods import _tuning
@@ -39,7 +40,7 @@ class Distill(NetworkMethod):
         """Return an empty string, or the reason why there is no smaller network to be had."""
         if not course.lessons or course.vectors is None:
             return "it needs targets, and the embeddings of the network as it is"
-        if course.network.library != "transformers" or not layer_count(course.network):
+        if course.network.library != "transformers" or not layer_count(course.network.config):
             return "it leaves out layers of a transformer, and this network has none in a list"
         return "" if len(course.held) and len(course.train) else "it needs rows to learn from and rows to choose by"
 
@@ -88,9 +89,7 @@ class Distill(NetworkMethod):
 
     def _kept(self, course: Course) -> list[int]:
         """Return the numbers of the layers that stay."""
-        from headstart.training.layers import spread
-
-        count, wanted = layer_count(course.network), self._given(course)["layers"]
+        count, wanted = layer_count(course.network.config), self._given(course)["layers"]
         wanted = count // 2 if wanted == "half" else wanted
         if not str(wanted).isdigit() or int(wanted) >= count:
             raise UsageError(
@@ -121,12 +120,6 @@ class Distill(NetworkMethod):
         return taught(list(wide.lessons.values()), scores, vectors, **numbers)
 
 
-def layer_count(network: Network) -> int:
-    """Return how many layers a transformer's configuration tells of; 0 where it tells of none."""
-    names = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
-    return next((int(network.config[name]) for name in names if network.config.get(name)), 0)
-
-
 def _cut(course: Course, network: Network, kept: list[int]) -> Network:
     """Return a network on disk with some of another one's layers."""
     from headstart.training.layers import cut
@@ -137,7 +130,7 @@ def _cut(course: Course, network: Network, kept: list[int]) -> Network:
         changes = cut(module, network.config, kept)
     except ValueError as error:
         raise UsageError(f"'{network.backbone.reference}' cannot be made smaller: {error}.") from error
-    made = saved(network, module, course.folder / "student", changes)
+    made = saved(network, module, _tuning.own_place(course, "student"), changes)
     parameters = sum(each.numel() for each in module.parameters())
     return replace(made, backbone=replace(made.backbone, parameters=parameters))
 

@@ -1,4 +1,4 @@
-"""Domain pretraining: a text network first reads what the user has, without labels, and then learns the targets."""
+"""Domain pretraining: a network first reads what the user has, without labels, and then learns the targets."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from headstart.methods import _tuning
 from headstart.methods.finetune import Finetune
 
 FEWEST = 200
-"""Texts below which there is not enough to learn a language by."""
+"""Rows below which there is not enough to learn by."""
 HELD, MOST_HELD = 0.05, 500
-"""Share of the texts, and how many at the most, that say when to stop."""
-PLAN: Mapping[str, Any] = {
-    "epochs": 3,
-    "batch": 32,
-    "rate": 5e-5,
-    "head_rate": 1e-3,
-    "decay": 0.9,
-    "weight_decay": 0.01,
-    "patience": 2,
+"""Share of the rows, and how many at the most, that say when to stop."""
+COMMON: Mapping[str, Any] = {"head_rate": 1e-3, "decay": 0.9, "weight_decay": 0.01, "patience": 2}
+PLANS: Mapping[str, Mapping[str, Any]] = {
+    "text": {"epochs": 3, "batch": 32, "rate": 5e-5},
+    "image": {"epochs": 5, "batch": 64, "rate": 1e-4},
+    "audio": {"epochs": 5, "batch": 32, "rate": 5e-5},
 }
+"""Settings by what the network reads."""
+NAMES = {"text": "texts", "image": "pictures", "audio": "recordings"}
 AT_ONCE = 32
 
 
 @final
 class DomainPretrain(NetworkMethod):
-    """Masked-language modelling on the user's own texts goes on where pretraining ended (Gururangan and others 2020,
-    arXiv:2004.10964); then linear layers are fitted on the new embeddings.
+    """Pretraining goes on with the user's own rows (Gururangan and others 2020, arXiv:2004.10964); then linear layers
+    are fitted on the new embeddings.
 
-    It reads the texts without labels where there are some, else the training texts. A network that was published with
-    the layers which tell hidden tokens uses them; one without tells them by its own token embeddings. With `then` as
+    It reads the rows without labels where there are some, else the training rows. Texts are learnt by hidden tokens: a
+    network that was published with the layers which tell them uses those; one without tells them by its own token
+    embeddings. Pictures and recordings are learnt by two views of each (`training/simclr.py`). With `then` as
     `finetune`, all weights learn the targets afterwards.
     """
 
@@ -51,13 +51,20 @@ class DomainPretrain(NetworkMethod):
     def supports(self, course: Course) -> str:
         """Return an empty string, or why there is nothing to pretrain on."""
         network = course.network
-        if network.backbone.modality != "text" or network.library != "transformers":
-            return "it reads texts, with a network of the transformers library"
+        reads = network.backbone.modality
+        if reads not in NAMES:
+            return "it is for networks that read texts, pictures or recordings"
+        if reads == "text" and network.library != "transformers":
+            return "it reads texts with a network of the transformers library"
         if network.use != "embed":
-            return "it is for networks that embed; those that write or fill masks learn texts by an objective"
+            return "it is for networks that embed; those that answer by themselves learn by an objective"
+        if reads != "text" and course.vectors is None:
+            return "it needs the embeddings of the network as it is, to begin with"
         if len(_rows(course)) < FEWEST:
-            return f"it needs {FEWEST} texts, with or without labels"
+            return f"it needs {FEWEST} {NAMES[reads]}, with or without labels"
         require("torch", "finetune")
+        if reads != "text":
+            return ""
         from headstart.training.masking import Words
 
         try:
@@ -67,8 +74,9 @@ class DomainPretrain(NetworkMethod):
         return ""
 
     def worthwhile(self, course: Course) -> str:
-        """Return an empty string where there are texts without labels: the training texts alone are too few to help."""
-        return "" if course.unlabelled is not None else "no texts without labels were given (--unlabelled TABLE)"
+        """Return an empty string where there are rows without labels: the training rows alone are too few to help."""
+        name = NAMES[course.network.backbone.modality]
+        return "" if course.unlabelled is not None else f"no {name} without labels were given (--unlabelled TABLE)"
 
     def estimate(self, course: Course) -> Estimate:
         """Return what one epoch costs."""
@@ -79,11 +87,13 @@ class DomainPretrain(NetworkMethod):
         from headstart.training.plan import Plan
 
         own = {name: each for name, each in course.options.items() if name not in ("log", *self.options)}
-        return Plan().given(PLAN).given(own)
+        return Plan().given(COMMON).given(PLANS[course.network.backbone.modality]).given(own)
 
     def _learner(self, course: Course) -> tuple[Any, Session, Examples]:
-        """Return what tells hidden tokens, its session, and the texts with hidden tokens."""
+        """Return what learns, its session, and the rows as it reads them: with hidden tokens, or seen twice."""
         require("torch", "finetune")
+        if course.network.backbone.modality != "text":
+            return _seen_twice(course)
         from headstart.training.learner import Learner
         from headstart.training.masked import Tied
         from headstart.training.masking import Masked, Words
@@ -99,7 +109,7 @@ class DomainPretrain(NetworkMethod):
         return Tied(session.trainable()), session, examples
 
     def tune(self, course: Course) -> Tuned:
-        """Pretrain, keep the epoch that tells hidden tokens of held texts best, and fit linear layers on the result.
+        """Pretrain, keep the epoch that is best on held rows, and fit linear layers on the result.
 
         Raises:
             ResourceError: the budget has no room for one epoch.
@@ -130,14 +140,27 @@ class DomainPretrain(NetworkMethod):
         state = loop.run(course.resume)
         learner.cpu()
         after = -state.best
-        network = saved(course.network, learner.network, course.folder / "pretrained")
-        done = {"epochs": state.epochs, "steps": state.step, "seconds": state.seconds, "texts": len(train)}
-        course.progress.say(f"domain pretraining: {before:.3f} nats a hidden token before, {after:.3f} after")
+        network = saved(course.network, learner.network, _tuning.own_place(course, "pretrained"))
+        name = NAMES[course.network.backbone.modality]
+        done = {"epochs": state.epochs, "steps": state.step, "seconds": state.seconds, name: len(train)}
+        learnt = "hidden tokens of others" if name == "texts" else "telling which two views belong together"
+        course.progress.say(f"domain pretraining, {learnt}: {before:.3f} nats before, {after:.3f} after")
         notes = [
-            f"The network read {len(train):,} texts without labels: hidden tokens of others cost it {before:.2f} nats "
-            f"each before, {after:.2f} after."
+            f"The network read {len(train):,} {name} without labels: {learnt} cost it {before:.2f} nats each before, "
+            f"{after:.2f} after."
         ]
         return _fitted(course, network, notes, done | plan.told())
+
+
+def _seen_twice(course: Course) -> tuple[Any, Session, Examples]:
+    from headstart.training.simclr import Alike
+    from headstart.training.views import views_of
+
+    assert course.vectors is not None
+    session = _tuning.opened(course)
+    rows = course.unlabelled or course.examples
+    examples = views_of(rows, course.network.preprocessing, course.seed)
+    return Alike(session.trainable(), course.vectors.shape[1]), session, examples
 
 
 def _rows(course: Course) -> np.ndarray:
@@ -146,14 +169,14 @@ def _rows(course: Course) -> np.ndarray:
 
 
 def _parts(course: Course) -> tuple[np.ndarray, np.ndarray]:
-    """Return the texts to learn from, and those that say when to stop; rows held for choosing are in neither."""
+    """Return the rows to learn from, and those that say when to stop; rows held for choosing are in neither."""
     rows = np.random.default_rng(course.seed).permutation(_rows(course))
     held = min(max(int(HELD * len(rows)), 20), MOST_HELD)
     return rows[held:], rows[:held]
 
 
 def _held_loss(learner: Any, examples: Examples, rows: np.ndarray) -> float:
-    """Return the mean of how unlikely hidden tokens of some texts are, in nats; the same ones are hidden each time."""
+    """Return the mean of how unlikely hidden tokens or second views are, in nats; they are the same ones each time."""
     torch = require("torch", "finetune")
     device = next(learner.parameters()).device
     order = rows[np.argsort(-examples.sizes[rows], kind="stable")]
@@ -163,7 +186,7 @@ def _held_loss(learner: Any, examples: Examples, rows: np.ndarray) -> float:
         for start in range(0, len(order), AT_ONCE):
             some = order[start : start + AT_ONCE]
             arrays = examples.batch(some)
-            told = int((arrays["answers"] >= 0).sum())
+            told = int((arrays["answers"] >= 0).sum()) if "answers" in arrays else len(some)
             given = {name: torch.from_numpy(np.ascontiguousarray(each)).to(device) for name, each in arrays.items()}
             nats, count = nats + float(learner(given, torch.from_numpy(some))) * told, count + told
     return nats / max(count, 1)

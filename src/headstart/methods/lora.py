@@ -42,6 +42,7 @@ class Lora(NetworkMethod):
 
     pretrained = True
     options: Mapping[str, Any] = {"rank": 8, "alpha": 0}
+    keeps = ("rate", "head_rate", "decay")
 
     def supports(self, course: Course) -> str:
         """Return an empty string, or the reason why the network cannot be adapted."""
@@ -162,7 +163,7 @@ def _layers(course: Course, learner: Any) -> dict[str, Any]:
 def _new(course: Course, module: Any) -> list[Any]:
     """Return the parameters that the published weights lack, such as those of new classes: they learn in full."""
     weights = course.network.weights
-    if course.lessons or weights.suffix != ".safetensors":
+    if course.lessons or course.network.use == "embed" or weights.suffix != ".safetensors":
         return []
     # The first BERT checkpoints call a norm's parameters so.
     old = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
@@ -192,12 +193,12 @@ def _handed_back(course: Course, learner: Any, adapted: Any, score: float, **kno
     """Write the adapter, and the network with the adapter merged into it."""
     from headstart.training.tuned import saved
 
-    adapter = course.folder / "adapter"
+    adapter = _tuning.own_place(course, "adapter")
     # Not those of peft's settings: it shortens their names.
     layers = [name for name, each in learner.network.named_modules() if getattr(each, "lora_A", None)]
     _write_adapter(adapted, adapter)
     adapted.merge_and_unload()
-    network, place = course.network, course.folder / "network"
+    network, place = course.network, _tuning.place(course)
     try:
         if network.weights.suffix != ".safetensors" or network.backbone.weights:
             raise HubError("The weights are not the hub's own, or not in one safetensors file.")

@@ -123,7 +123,7 @@ def _unknown(network: Network) -> Network:
 
 def _made(course: Course, kind: str) -> Network:
     """Return a small network without weights: a folder with its configuration, and the tokenizer that it reads by."""
-    old, folder = course.network, course.folder / "untrained"
+    old, folder = course.network, _tuning.own_place(course, "untrained")
     config: dict[str, Any] = {"model_type": "headstart-small", "kind": kind, "seed": course.seed, **KINDS[kind]}
     name = old.preprocessing.get("tokenizer")
     if old.backbone.modality == "text":

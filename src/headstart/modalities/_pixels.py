@@ -12,7 +12,7 @@ antialias       whether shrinking averages (Pillow always does, OpenCV never)
 scale           what a value of 0 … 255 is multiplied by, before mean is subtracted and std divides
 mean, std       one number for each channel, in the order of `channels`; null: none
 layout          nchw or nhwc
-channels        rgb or bgr
+channels        rgb, bgr, or grey: one channel, how bright each pixel is
 pad             value around a picture that keeps its shape within `size`; null: it is stretched to `size`
 align           where the picture stands in that frame: corner (left, top) or centre
 ```
@@ -286,6 +286,8 @@ def _resized(image: Any, width: int, height: int, preprocessing: Mapping[str, An
 def pixels(images: Sequence[Any], preprocessing: Mapping[str, Any]) -> np.ndarray:
     """Return what the network reads, float32: (n, 3, height, width), or (n, height, width, 3) for the layout `nhwc`.
 
+    Where its `channels` are `grey`, there is one in place of three.
+
     Args:
         images: pictures as `decode` gives them. They must come out in one size, which they do when `crop` or a pair
             as `size` is set; else give them one by one.
@@ -293,7 +295,9 @@ def pixels(images: Sequence[Any], preprocessing: Mapping[str, Any]) -> np.ndarra
     Raises:
         DataError: they come out in several sizes.
     """
-    ready = [np.asarray(fitted(each, preprocessing)) for each in images]
+    order = preprocessing.get("channels", "rgb")
+    ready = [fitted(each, preprocessing) for each in images]
+    ready = [np.asarray(each.convert("L"))[..., None] if order == "grey" else np.asarray(each) for each in ready]
     shapes = {each.shape for each in ready}
     if len(shapes) > 1:
         raise DataError(
@@ -301,13 +305,13 @@ def pixels(images: Sequence[Any], preprocessing: Mapping[str, Any]) -> np.ndarra
             hint="Give them one by one.",
         )
     table = _table(preprocessing)
-    flipped = preprocessing.get("channels", "rgb") == "bgr"
     last = preprocessing.get("layout", "nchw") == "nhwc"
     rows, columns = ready[0].shape[:2] if ready else (0, 0)
-    out = np.empty((len(ready), rows, columns, 3) if last else (len(ready), 3, rows, columns), np.float32)
+    count = 1 if order == "grey" else 3
+    out = np.empty((len(ready), rows, columns, count) if last else (len(ready), count, rows, columns), np.float32)
     for number, picture in enumerate(ready):
-        for channel in range(3):
-            plane = picture[..., 2 - channel if flipped else channel]
+        for channel in range(count):
+            plane = picture[..., 2 - channel if order == "bgr" else channel]
             to = out[number, ..., channel] if last else out[number, channel]
             to[...] = table[channel][plane]
     return out

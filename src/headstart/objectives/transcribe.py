@@ -49,23 +49,24 @@ class Transcribe(Objective):
         said: the column of transcripts.
         letters: the letters of the training transcripts, sorted.
         counts: how often each occurs.
+        beams: among how many beginnings networks that spell look for the likeliest letters, when they are judged and
+            when they answer.
     """
 
     heard: str
     said: str
     letters: tuple[str, ...]
     counts: tuple[int, ...]
+    beams: int = 1
 
     primary = "wer"
     higher = False
-    options = MappingProxyType({"timestamps": False})
-    """Of the pipeline, for judging: Whisper writes the text alone."""
     defaults = MappingProxyType({"epochs": 40, "batch": 16, "rate": 2e-3, "decay": 1.0, "warmup": 0.1, "patience": 15})
     """What suits a small network that learns all from nothing; see `plan` for others."""
 
     @classmethod
     def of(cls, dataset: Dataset, train: Sequence[int], columns: Mapping[str, str]) -> Transcribe:
-        """Learn the letters of the training rows' transcripts.
+        """Learn the letters of the training rows' transcripts. `columns` may say among how many `beams` is looked.
 
         Raises:
             DataError: there is no column of recordings, or of transcripts, or all of these are blank.
@@ -86,7 +87,20 @@ class Transcribe(Objective):
         if not counted:
             raise DataError(f"The column '{said}' holds no words.", hint="Name another one with --target.")
         letters = sorted(counted)
-        return cls(heard, said, tuple(letters), tuple(counted[each] for each in letters))
+        beams = columns.get("beams", "1")
+        if not beams.isdigit() or int(beams) < 1:
+            raise UsageError(f"beams is '{beams}'.", allowed="It must be a whole number, at least 1.")
+        return cls(heard, said, tuple(letters), tuple(counted[each] for each in letters), int(beams))
+
+    @property
+    def options(self) -> dict[str, Any]:  # type: ignore[override]
+        """The pipeline's options for judging: Whisper writes the text alone."""
+        return {"timestamps": False, **self.usual}
+
+    @property
+    def usual(self) -> dict[str, Any]:  # type: ignore[override]
+        """The pipeline's options with which the tuned network answers."""
+        return {"beams": self.beams} if self.beams > 1 else {}
 
     @property
     def columns(self) -> tuple[str, str]:
@@ -100,13 +114,15 @@ class Transcribe(Objective):
             "target": self.said,
             "letters": list(self.letters),
             "counts": list(self.counts),
+            "beams": self.beams,
             "normalisation": dict(RULE),
         }
 
     @classmethod
     def load(cls, settings: Mapping[str, Any]) -> Transcribe:
         """Make the objective from its settings."""
-        return cls(settings["input"], settings["target"], tuple(settings["letters"]), tuple(settings["counts"]))
+        letters, counts = tuple(settings["letters"]), tuple(settings["counts"])
+        return cls(settings["input"], settings["target"], letters, counts, settings.get("beams", 1))
 
     def unusable(self, table: Table, learning: bool = True) -> dict[int, str]:
         """Return the rows that nothing is learnt from, or judged by, with the reason.

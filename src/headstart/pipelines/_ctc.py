@@ -14,6 +14,7 @@ from headstart.core.arrays import Session
 from headstart.core.backbone import Network
 from headstart.core.errors import HubError
 from headstart.modalities import _samples
+from headstart.pipelines import _beams
 
 SPECIAL = ("<s>", "</s>", "<unk>", "[UNK]", "[CLS]", "[SEP]")
 """Tokens that stand for nothing that can be written."""
@@ -90,9 +91,11 @@ def stride(network: Network) -> int:
 
 
 def frames(
-    network: Network, session: Session, pieces: Iterable[np.ndarray], window: float, overlap: float
+    network: Network, session: Session, pieces: Iterable[np.ndarray], window: float, overlap: float, beams: int = 1
 ) -> Iterator[np.ndarray]:
     """Yield the likeliest token of each frame, window by window, in constant memory.
+
+    With several `beams`, those tokens that spell the likeliest letters of the window, see `_beams`.
 
     Windows overlap on both sides by `overlap` seconds whose frames are dropped, because a network knows too little at
     an edge. What fits into one window is read whole. Windows begin at whole frames, so that what is kept joins up.
@@ -100,8 +103,10 @@ def frames(
     Args:
         pieces: samples at the network's rate.
         window: seconds of a window.
+        beams: beginnings that are kept from frame to frame.
     """
     step = stride(network)
+    blank = alphabet(network).blank if beams > 1 else 0
     rate = _samples.sampling_rate(network.preprocessing)
     side = max(1, round(overlap * rate / step)) * step
     size = max(round(window * rate / step) * step, 4 * side)
@@ -109,6 +114,8 @@ def frames(
 
     def read(samples: np.ndarray) -> np.ndarray:
         logits = session.run(_samples.encode([samples], network.preprocessing))["logits"]
+        if beams > 1 and len(logits):
+            return _beams.path(logits, beams, blank)
         return np.asarray(logits.argmax(axis=1))
 
     for piece in pieces:

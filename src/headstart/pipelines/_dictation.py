@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from headstart.core.arrays import Session
 from headstart.core.backbone import Network
-from headstart.core.errors import HubError
+from headstart.core.errors import HubError, UsageError
 from headstart.modalities import _samples
 from headstart.pipelines import _ctc
 
@@ -28,8 +28,17 @@ Segment = dict[str, Any]
 def segments(
     network: Network, session: Session, pieces: Iterable[np.ndarray], options: Mapping[str, Any]
 ) -> Iterator[Segment]:
-    """Yield the segments that are spoken in samples at the network's rate, as they are found, in constant memory."""
+    """Yield the segments that are spoken in samples at the network's rate, as they are found, in constant memory.
+
+    Raises:
+        UsageError: there are no such `beams`.
+    """
+    beams = options["beams"]
+    if not str(beams).isdigit() or int(beams) < 1:
+        raise UsageError(f"beams is '{beams}'.", allowed="It must be a whole number, at least 1.")
     if _samples.reads_spectra(network.preprocessing):
+        if int(beams) > 1:
+            raise UsageError("This network writes words, and beams are of networks that spell.", hint="Omit --beams.")
         return _written(network, session, pieces, options)
     return _spelt(network, session, pieces, options)
 
@@ -40,7 +49,8 @@ def _spelt(
     second = _ctc.stride(network) / _samples.sampling_rate(network.preprocessing)
     known = _ctc.alphabet(network)
     held: list[Segment] = []
-    tokens = _ctc.frames(network, session, pieces, float(options["window"]), float(options["overlap"]))
+    window, overlap = float(options["window"]), float(options["overlap"])
+    tokens = _ctc.frames(network, session, pieces, window, overlap, int(options["beams"]))
     for word in _ctc.words(tokens, known):
         found = {"start": round(word.first * second, 3), "end": round(word.last * second, 3), "text": word.text}
         if held and (found["start"] - held[-1]["end"] > PAUSE or found["end"] - held[0]["start"] > LONGEST):

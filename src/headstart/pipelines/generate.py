@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from headstart.core.arrays import Session
 from headstart.core.backbone import Network
 from headstart.core.errors import DataError, UsageError
-from headstart.core.pipeline import Pipeline
+from headstart.core.pipeline import Ended, Pipeline
 from headstart.pipelines import _chat
 from headstart.pipelines._pieces import Pieces
 from headstart.pipelines._symbols import START, symbols
@@ -95,11 +95,20 @@ class Generate(Pipeline):
         return records
 
     def stream(self, network: Network, session: Session, given: Any, options: Mapping[str, Any]) -> Iterator[str]:
-        """Yield the text as it is written, in pieces that are never part of a character or of a stop word."""
+        """Yield the text as it is written, in pieces that are never part of a character or a stop word; then Ended."""
         ready, spelling = _settings(network, options), _spelling(network)
         prompts = [_prompt(network, spelling, given, options)]
         pieces = Pieces(spelling.text, _stops(options))
         return _streamed(session, _arrays(prompts), ready, pieces)
+
+    def prompt_tokens(self, network: Network, given: Any, options: Mapping[str, Any]) -> int:
+        """Return how many tokens of the network a prompt or conversation has.
+
+        Raises:
+            DataError: it fills all that the network can read.
+            UsageError: it is a conversation, and there is no chat template.
+        """
+        return len(_prompt(network, _spelling(network), given, options))
 
     def show(self, record: Mapping[str, Any]) -> str:
         """Return the text."""
@@ -109,10 +118,11 @@ class Generate(Pipeline):
 def _streamed(
     session: Session, arrays: Mapping[str, np.ndarray], given: Mapping[str, Any], pieces: Pieces
 ) -> Iterator[str]:
-    steps = session.generate(arrays, given)
+    steps, how = session.generate(arrays, given), "length"
     for step in steps:
         token = int(step["tokens"][0])
         if token < 0:
+            how = "end"
             break
         text = pieces.add(token)
         if text:
@@ -123,6 +133,7 @@ def _streamed(
     rest = pieces.end()
     if rest:
         yield rest
+    yield Ended(len(pieces.ids), "stop" if pieces.stopped else how)
 
 
 def _written(

@@ -28,10 +28,18 @@ class Transcribe(Pipeline):
 
     Options: `language`, a code such as `en` (None: the network finds out); `timestamps`, whether each word's time is
     given too (False: networks that write times do without); `window` and `overlap`, in seconds, of what letter by
-    letter networks read at a time; `vad`, the session of a voice detector, without which silence is read too.
+    letter networks read at a time, and `beams`, among how many beginnings they look for the likeliest letters (1: each
+    moment's likeliest letter is taken); `vad`, the session of a voice detector, without which silence is read too.
     """
 
-    options: Mapping[str, Any] = {"language": None, "timestamps": None, "window": 20.0, "overlap": 3.0, "vad": None}
+    options: Mapping[str, Any] = {
+        "language": None,
+        "timestamps": None,
+        "window": 20.0,
+        "overlap": 3.0,
+        "beams": 1,
+        "vad": None,
+    }
 
     def supports(self, network: Network) -> str:
         """Return why the network writes nothing down."""

@@ -22,6 +22,7 @@ from headstart.core.method import Budget, NetworkMethod
 from headstart.core.progress import Progress
 from headstart.core.recipe import Recipe
 from headstart.core.source import Table
+from headstart.core.threads import process_count, process_rank
 from headstart.runtime import Target, embedded
 from headstart.stages import judge
 from headstart.stages.course import Ground, held_rows
@@ -218,8 +219,18 @@ def _compared(
 
 def forget(climbed: Climbed) -> None:
     """Remove what the rungs kept, once the bundle holds what is needed of it."""
-    for folder in climbed.folders:
-        shutil.rmtree(folder, ignore_errors=True)
+    remove(climbed.folders)
+
+
+def remove(folders: Sequence[Path]) -> None:
+    """Remove folders that the processes of a job share, once none of them reads them any more."""
+    if process_count() > 1:
+        from headstart.training.processes import wait
+
+        wait()
+    if not process_rank():
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _with(ground: Ground, tuned: Tuned, method: str) -> Climbed:

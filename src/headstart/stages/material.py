@@ -64,20 +64,20 @@ class Material:
 
 
 def gather(
-    source: Any, test: Any, task: str, recipe: Recipe, words: str, options: ReadOptions, progress: Progress
+    source: Any, test: Any, task: str, recipe: Recipe, own: Mapping[str, str], options: ReadOptions, progress: Progress
 ) -> Material:
     """Read a table, leave out what cannot be used, and split it.
 
     Args:
         test: another table to judge on, or None.
         task: a name of `objectives/`.
-        words: `whole`, where whole words are to be hidden.
+        own: settings of the objective, such as `words`: `whole` hides whole words.
 
     Raises:
         DataError: there are no answers in it, or too few rows.
     """
     kind = objectives.registry.get(task)
-    columns = _columns(recipe, words)
+    columns = _columns(recipe, own)
     dataset = _read(source, options)
     if recipe.group:
         dataset.column(recipe.group)
@@ -111,14 +111,14 @@ def gather(
     return Material(objective, dataset, train, np.flatnonzero(held), np.flatnonzero(tested), twins, origin, warnings)
 
 
-def _columns(recipe: Recipe, words: str) -> dict[str, str]:
+def _columns(recipe: Recipe, own: Mapping[str, str]) -> dict[str, str]:
     for name, given in (("input", recipe.input), ("target", recipe.target)):
         if len(given) > 1:
             raise UsageError(
                 f"--{name} names {len(given)} columns: {listed(given)}.",
                 allowed=f"A network that answers by itself has one column of {name}s.",
             )
-    found = {"input": next(iter(recipe.input), ""), "target": next(iter(recipe.target), ""), "words": words}
+    found = {"input": next(iter(recipe.input), ""), "target": next(iter(recipe.target), ""), **own}
     return {name: each for name, each in found.items() if each}
 
 

@@ -2,47 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from headstart import hubs, methods, pipelines
 from headstart.core import VERSION
 from headstart.core.backbone import Network
 from headstart.core.bundle import NETWORK, Bundle
-from headstart.core.course import Course, Tuned
-from headstart.core.errors import MissingExtra, ResourceError, UsageError, listed
-from headstart.core.files import cache_folder
+from headstart.core.errors import MissingExtra, UsageError, listed
 from headstart.core.method import Budget
 from headstart.core.objective import Objective
 from headstart.core.progress import Progress, timed
 from headstart.core.recipe import Recipe
 from headstart.core.source import ReadOptions
-from headstart.core.threads import core_count
-from headstart.stages.course import opened_for_training
 from headstart.stages.exam import Exam, Sat, speed
-from headstart.stages.ladder import Rung
+from headstart.stages.ladder import remove
 from headstart.stages.material import Material, check_task, gather
-from headstart.stages.networks import fetch, start, summary
+from headstart.stages.networks import DEFAULT, fetch, start, summary
 from headstart.stages.pretrained import Pretrained
 from headstart.stages.report import write_report
-from headstart.stages.report.taught import NAMES, change
+from headstart.stages.report.taught import change
 from headstart.stages.taught import open_taught, save_taught
+from headstart.stages.teach_ladder import OWN, WAYS, Classroom, climb, for_tuning, taught_by
 
 USUAL = "finetune"
-"""The method that `auto` stands for."""
+"""The method that `auto` stands for where there is no budget to climb a ladder with."""
+COMMON = {"embed": DEFAULT["text"]}
+"""Networks that `auto` stands for, by task."""
 UNTRAINED = {"transcribe": "builtin:ctc-small"}
 """Networks that learn all from the rows, by task, where `auto` finds none on this machine."""
-WORDS = "words"
-"""The one setting that is the objective's, not the method's: `whole` hides whole words."""
 
 
 def teach(
@@ -67,10 +58,10 @@ def teach(
     check_task(task)
     budget, timings = Budget(recipe.budget), dict[str, float]()
     method = _method(recipe)
-    words = str(recipe.options.get(WORDS, ""))
+    own = {name: str(recipe.options[name]) for name in OWN.get(task, ()) if name in recipe.options}
     with timed(timings, "read"):
         network = _network(task, recipe, progress)
-        material = gather(source, test, task, recipe, words, options, progress)
+        material = gather(source, test, task, recipe, own, options, progress)
         objective = material.objective
         ready = replace(network, **{"use": task, **objective.ready(network)})
         reason = pipelines.registry.get(task)().supports(ready)
@@ -80,18 +71,20 @@ def teach(
     with timed(timings, "judge before"):
         reason = objective.unable(network)
         before = None if reason else _before(exam, replace(network, use=task), progress)
-    folder = _folder(material, task, ready, method, recipe)
+    left = for_tuning(budget, timings["judge before"])
+    room = Classroom(task, ready, reason, material, recipe, left, progress, resume)
     with timed(timings, "tune"):
-        tuned = _tuned(method, ready, material, folder, recipe, budget, progress, resume)
-        opened = replace(start(tuned.network), tuned=method)
+        climbs = recipe.method == "auto" and recipe.budget
+        climbed = climb(room) if climbs else taught_by(method, room)
+        opened = climbed.opened
     with timed(timings, "judge after"):
         after = exam.sat(opened.network, opened.session, progress)
     report = {
         **_report(task, material, exam, before, after, reason),
-        "method": method if _has_weights(network) else f"{method}, from random weights",
+        "method": climbed.method if _has_weights(network) else f"{climbed.method}, from random weights",
         "backbone": summary({network.backbone.modality: opened}),
-        "trained": dict(tuned.trained),
-        "ladder": [asdict(each) for each in _ladder(method, tuned, material, timings)],
+        "trained": dict(climbed.trained),
+        "ladder": [asdict(each) for each in climbed.ladder],
         "speed": speed(exam, opened.network, opened.session, opened.precision, recipe.hourly_price),
         "headstart": VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -104,7 +97,7 @@ def teach(
         save_taught(part, recipe, task, objective, opened)
         write_report(part, report)
     progress.say(f"wrote {place}")
-    shutil.rmtree(folder, ignore_errors=True)
+    remove([room.folder(name, options) for name, options in (WAYS if climbs else [(method, {})])])
     return open_taught(place, progress)
 
 
@@ -136,6 +129,8 @@ def _network(task: str, recipe: Recipe, progress: Progress) -> Network:
 
 
 def _usual_network(task: str) -> str:
+    if task in COMMON:
+        return COMMON[task]
     held = []
     for name in hubs.registry.names():
         try:
@@ -159,81 +154,6 @@ def _has_weights(network: Network) -> bool:
 def _before(exam: Exam, network: Network, progress: Progress) -> Sat:
     opened = start(network)
     return exam.sat(opened.network, opened.session, progress)
-
-
-def _folder(material: Material, task: str, network: Network, method: str, recipe: Recipe) -> Path:
-    """Return where the work is kept: the same for the same data, network, method and settings."""
-    told = [
-        VERSION,
-        task,
-        material.dataset.fingerprint(),
-        [network.backbone.reference, network.backbone.checksum, network.backbone.weights],
-        [material.train.tolist(), material.held.tolist()],
-        [method, recipe.seed, dict(recipe.options)],
-    ]
-    digest = hashlib.blake2b(json.dumps(told, sort_keys=True, default=str).encode(), digest_size=12).hexdigest()
-    return cache_folder() / "runs" / digest
-
-
-def _tuned(
-    name: str,
-    network: Network,
-    material: Material,
-    folder: Path,
-    recipe: Recipe,
-    budget: Budget,
-    progress: Progress,
-    resume: bool,
-) -> Tuned:
-    objective = material.objective
-    rows = np.concatenate([material.train, material.held])
-    examples = objective.examples(network, material.table(rows), recipe.seed)
-    for note in examples.notes:
-        progress.say(note)
-    held = Exam(objective, material.table(material.held), recipe.seed)
-    course = Course(
-        network=network,
-        open=opened_for_training,
-        examples=examples,
-        train=np.arange(len(material.train)),
-        held=np.arange(len(material.train), len(rows)),
-        lessons={},
-        folder=folder,
-        seed=recipe.seed,
-        budget=budget,
-        threads=core_count(),
-        progress=progress,
-        judge=lambda session: held.score(network, session),
-        resume=resume,
-        options=_settings(objective, network, recipe),
-    )
-    method = methods.network_methods()[name]()
-    reason = method.supports(course)
-    if reason:
-        raise UsageError(f"The method '{name}' cannot be used: {reason}.")
-    if budget.left() <= 0:
-        raise ResourceError("The budget is used up before training.", hint="Give a larger --budget, or fewer rows.")
-    return method.tune(course)
-
-
-def _settings(objective: Objective, network: Network, recipe: Recipe) -> dict[str, Any]:
-    own = {name: value for name, value in recipe.options.items() if name != WORDS}
-    return {**objective.plan(network), **own}
-
-
-def _ladder(method: str, tuned: Tuned, material: Material, timings: Mapping[str, float]) -> list[Rung]:
-    """Return what was compared on the rows to choose by: the network as training began, and as it ended."""
-    objective = material.objective
-    sign = 1 if objective.higher else -1
-    why = f"{NAMES.get(objective.primary, objective.primary)} on {len(material.held):,} held-out training rows"
-    first, last = (
-        sign * each if each is not None and np.isfinite(each) else None
-        for each in (next((each.score for each in tuned.race), None), tuned.score)
-    )
-    gain = None if first is None or last is None else sign * (last - first)
-    seconds, size, trained = timings.get("tune", 0.0), tuned.network.backbone.size, dict(tuned.trained)
-    began = Rung("as training begins", first, why=why)
-    return [began, Rung(method, last, (), gain, seconds, size, kept=True, why=why, trained=trained)]
 
 
 def _report(task: str, material: Material, exam: Exam, before: Sat | None, after: Sat, reason: str) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Checkpoints:
         self.writing = self.writer.submit(self._write, json.dumps(state), copied)
         self.last = time.monotonic()
 
-    def _write(self, state: str, tensors: Mapping[str, Any]) -> None:
+    def _write(self, state: str, tensors: dict[str, Any]) -> None:
         with atomic_folder(self.place) as part:
             (part / STATE).write_text(state, encoding="utf-8")
             save_file(tensors, part / TENSORS)

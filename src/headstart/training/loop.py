@@ -17,6 +17,7 @@ from accelerate.utils import broadcast_object_list
 
 from headstart.core.course import Examples
 from headstart.core.errors import ResourceError
+from headstart.core.files import cache_folder
 from headstart.core.method import Budget
 from headstart.core.progress import Progress
 from headstart.training.batches import ahead, batches
@@ -87,14 +88,18 @@ class Loop:
         self.checkpoints = Checkpoints(folder) if every is None else Checkpoints(folder, every)
         # A pooling layer that no loss reads must not make several processes wait for its gradient.
         unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+        # The folder of the work goes when it is done; what was logged stays.
+        logs = cache_folder() / "logs" / folder.name
         self.accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(),
             mixed_precision=chosen_precision(plan.precision),
             log_with=log or None,
-            project_dir=str(folder),
+            project_dir=str(logs),
             kwargs_handlers=[unused],
         )
         if log:
             self.accelerator.init_trackers("headstart", plan.told())
+            progress.say(f"{label}: {log} writes to {logs}")
         self.state = State(accumulate=plan.accumulate)
         self.best: dict[str, Any] = {}
         self.average: dict[str, Any] = {}
@@ -181,7 +186,8 @@ class Loop:
         state, plan = self.state, self.plan
         planned = self.deal(self.sizes, self.rows, plan.batch, self.longest, self.seed, state.epoch)
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        planned = planned[: len(planned) // world * world or None][rank::world]
+        # Each process takes as many steps: where batches do not go round, the first ones come again.
+        planned = (planned * world)[: -(-len(planned) // world) * world][rank::world]
         steps = len(planned) * plan.epochs
         self._mode()
         label = f"{self.label}, epoch {state.epoch + 1} of {plan.epochs}"

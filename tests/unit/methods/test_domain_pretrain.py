@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from headstart import tasks
+from headstart.core.backbone import Backbone
 from headstart.core.course import Course, Examples, Lesson
 from headstart.core.method import Budget
 from headstart.core.progress import Quiet
+from headstart.hubs.local import Local
 from headstart.methods.domain_pretrain import DomainPretrain
 from tests.unit.pipelines import toys
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
@@ -48,7 +50,7 @@ class Texts(Examples):
 def course(network, folder, **changes):
     from headstart.formats.torch import Torch
 
-    examples = Texts(network, 240)
+    examples = Texts(network, 240) if network.backbone.modality == "text" else Pictures(240)
     task = tasks.registry.get("classify").of("t", [str(each) for each in examples.y])
     lesson = Lesson(task, task.encode([str(each) for each in examples.y]), np.ones(240, bool))
     given = Course(
@@ -88,6 +90,55 @@ def test_hidden_words_are_told_better_and_the_encoder_embeds_on(tmp_path, saved)
     assert OpenVINO().open(tuned.network, "f32", 1).run(some)["embedding"] == pytest.approx(vectors, abs=2e-3)
     assert not np.allclose(Torch().open(network, "f32", 1).run(some)["embedding"], vectors, atol=1e-2)
     assert {each.name for each in (tmp_path / "work").iterdir() if each.is_dir()} <= {"network", "checkpoint"}
+
+
+class Pictures(Examples):
+    """Discs and squares of any colour, at any place."""
+
+    def __init__(self, count, seed=0):
+        chance = np.random.default_rng(seed)
+        self.y = chance.integers(0, 2, count)
+        place = np.mgrid[:32, :32]
+        self.pixels = (0.2 * chance.standard_normal((count, 3, 32, 32))).astype(np.float32)
+        for row in range(count):
+            far = np.abs(place - chance.integers(10, 22, (2, 1, 1)))
+            inside = np.hypot(*far) < 8 if self.y[row] else far.max(axis=0) < 4
+            self.pixels[row, :, inside] += chance.uniform(-2, 2, 3)
+
+    @property
+    def sizes(self):
+        return np.ones(len(self.y), np.int64)
+
+    def batch(self, rows, epoch=None):
+        return {"pixels": self.pixels[rows]}
+
+
+def test_pictures_are_learnt_by_two_views_of_each(tmp_path):
+    import transformers
+
+    from headstart.formats.torch import Torch
+
+    torch.manual_seed(0)
+    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16, 16, 24], depths=[1, 1, 1, 1])
+    transformers.ResNetModel(config).save_pretrained(tmp_path / "resnet")
+    transformers.ConvNextImageProcessor(size={"shortest_edge": 32}).save_pretrained(tmp_path / "resnet")
+    network = Local().fetch(Backbone.parse(f"local:{tmp_path / 'resnet'}"), Quiet())
+    more = Pictures(300, seed=1)
+    given = course(network, tmp_path / "work", unlabelled=more, options={"epochs": 3, "batch": 32, "rate": 3e-3})
+    vectors = Torch().open(network, "f32", 1).run(given.examples.batch(np.arange(240)))["embedding"]
+    given = replace(given, vectors=vectors)
+    method = DomainPretrain()
+    assert method.supports(given) == "" and method.worthwhile(given) == ""
+    assert "no pictures without labels" in method.worthwhile(replace(given, unlabelled=None))
+    assert "200 pictures" in method.supports(replace(given, unlabelled=Pictures(100)))
+    assert method.estimate(given).seconds > 0
+    tuned = method.tune(given)
+    before, after = (float(tuned.notes[0].split(mark)[1].split()[0]) for mark in ("it ", "before, "))
+    assert after < before and "two views" in tuned.notes[0]
+    assert tuned.trained["pictures"] == 280 and set(tuned.heads) == {"t"}
+    some = given.examples.batch(np.arange(4))
+    found = Torch().open(tuned.network, "f32", 1).run(some)["embedding"]
+    assert found.shape == (4, 24) and not np.allclose(found, vectors[:4], atol=1e-2)
 
 
 def test_it_says_why_it_cannot(tmp_path):

@@ -183,3 +183,15 @@ def test_frames_are_counted_as_networks_make_them():
     assert frame_count(CTC, 399) == 0
     assert frame_count(CTC, 16_000) == 49
     assert frame_count({}, 16_000) == 49
+
+
+def test_beams_are_kept_for_judging_and_for_answers():
+    made = Transcribe.of(DATASET, range(5), {"beams": "4"})
+    assert made.options == {"timestamps": False, "beams": 4} and made.usual == {"beams": 4}
+    assert Transcribe.load(json.loads(json.dumps(made.settings()))) == made
+    plain_one = Transcribe.of(DATASET, range(5), {})
+    assert plain_one.options == {"timestamps": False} and plain_one.usual == {}
+    older = {name: value for name, value in plain_one.settings().items() if name != "beams"}
+    assert Transcribe.load(older) == plain_one
+    with pytest.raises(UsageError, match="beams is 'many'"):
+        Transcribe.of(DATASET, range(5), {"beams": "many"})

@@ -92,6 +92,17 @@ def test_long_recordings_are_read_in_windows_that_join_up(tmp_path):
     assert len(tokens) == (len(sound) - 400) // 320 + 1
 
 
+def test_beams_give_words_and_times_of_the_same_kind(letters):
+    model = pretrained(f"local:{letters}")
+    sound = {"samples": tone(6), "rate": RATE}
+    plain = model.predict(sound, window=4.0, overlap=0.5)
+    assert model.predict(sound, window=4.0, overlap=0.5, beams=1) == plain
+    found = model.predict(sound, window=4.0, overlap=0.5, beams=5, timestamps=True)
+    assert found["text"] and found["segments"][-1]["end"] <= 6.1
+    for segment in found["segments"]:
+        assert all(each["start"] < each["end"] for each in segment["words"])
+
+
 def test_a_stream_of_chunks_is_written_down_as_it_comes(letters):
     model = pretrained(f"local:{letters}")
     sound = tone(17)
