@@ -15,9 +15,11 @@ from headstart import core as _core
 from headstart.core.errors import HeadstartError as HeadstartError
 
 if TYPE_CHECKING:
+    from headstart.stages.benchmark import benchmark as benchmark
     from headstart.stages.chat import Chat as Chat
     from headstart.stages.chat import chat as chat
     from headstart.stages.choose import choose as choose
+    from headstart.stages.compress import compress as compress
     from headstart.stages.edit import Edited as Edited
     from headstart.stages.edit import edit as edit
     from headstart.stages.evaluate import evaluate as evaluate
@@ -39,8 +41,10 @@ _HOMES = {
     "Edited": "headstart.stages.edit",
     "Model": "headstart.stages.model",
     "Pretrained": "headstart.stages.pretrained",
+    "benchmark": "headstart.stages.benchmark",
     "chat": "headstart.stages.chat",
     "choose": "headstart.stages.choose",
+    "compress": "headstart.stages.compress",
     "edit": "headstart.stages.edit",
     "evaluate": "headstart.stages.evaluate",
     "fit": "headstart.stages.fit",
@@ -60,8 +64,10 @@ __all__ = [
     "Model",
     "Pretrained",
     "__version__",
+    "benchmark",
     "chat",
     "choose",
+    "compress",
     "edit",
     "evaluate",
     "fit",

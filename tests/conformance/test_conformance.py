@@ -7,7 +7,7 @@ import inspect
 import numpy as np
 import pytest
 
-from headstart import formats, heads, hubs, methods, modalities, sources, tasks
+from headstart import formats, heads, hubs, ledgers, methods, modalities, sources, tasks
 from headstart.core.backbone import Backbone
 from headstart.core.errors import MissingExtra
 from headstart.core.progress import Quiet
@@ -20,7 +20,7 @@ from headstart.testing.files import picture, recording
 from headstart.testing.networks import write_bert
 
 REGISTRIES: list[Registry] = [
-    module.registry for module in (formats, heads, hubs, methods, modalities, sources, tasks, protocols)
+    module.registry for module in (formats, heads, hubs, ledgers, methods, modalities, sources, tasks, protocols)
 ]
 TABLE = {
     "amount": ["1.5", "2", "", "x", "1e400"],
@@ -85,6 +85,11 @@ def test_modality(name):
 @pytest.mark.parametrize("name", sources.registry.names())
 def test_source(name, tmp_path):
     checks.check_source(sources.registry.get(name), tmp_path)
+
+
+@pytest.mark.parametrize("name", ledgers.registry.names())
+def test_ledger(name, tmp_path):
+    checks.check_ledger(ledgers.registry.get(name), str(tmp_path / f"ledger.{name}"))
 
 
 @pytest.mark.parametrize("name", hubs.registry.names())

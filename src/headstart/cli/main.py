@@ -9,12 +9,31 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import Any, NoReturn
 
 from headstart.core import VERSION
 from headstart.core.errors import HeadstartError, UsageError, nearest
+from headstart.core.threads import process_rank
 
-COMMANDS = ("demo", "choose", "fit", "evaluate", "predict", "label-next", "chat", "serve", "show", "models", "push")
+COMMANDS = (
+    "demo",
+    "choose",
+    "fit",
+    "evaluate",
+    "predict",
+    "label-next",
+    "chat",
+    "serve",
+    "rollout",
+    "compress",
+    "benchmark",
+    "keys",
+    "show",
+    "models",
+    "edit",
+    "push",
+)
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
 
@@ -61,6 +80,14 @@ def parser(only: str = "") -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if not process_rank():
+        return _main(given)
+    # The first process of several speaks for all of them.
+    with open(os.devnull, "w", encoding="utf-8") as nothing, redirect_stdout(nothing):
+        return _main(given)
+
+
+def _main(given: Sequence[str]) -> int:
     as_json = "--json" in given
     try:
         return _run(given)
@@ -120,4 +147,4 @@ def console(chosen: argparse.Namespace) -> Any:
     """Return what long work reports to: standard error, or nothing with --quiet."""
     from headstart.core.progress import Console, Quiet
 
-    return Quiet() if getattr(chosen, "quiet", False) else Console()
+    return Quiet() if getattr(chosen, "quiet", False) or process_rank() else Console()

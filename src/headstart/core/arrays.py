@@ -54,6 +54,13 @@ def take(arrays: Arrays, rows: np.ndarray) -> dict[str, np.ndarray]:
     return {name: values[rows] for name, values in arrays.items()}
 
 
+def joined(parts: Sequence[Arrays]) -> dict[str, np.ndarray]:
+    """Return the rows of several arrays of the same names behind one another; ragged pairs stay pairs."""
+    if len(parts) == 1:
+        return dict(parts[0])
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
 def joined_vectors(parts: Sequence[np.ndarray]) -> np.ndarray:
     """Return the vectors of several modalities side by side, each of unit length, so that the whole has it too."""
     unit = [

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from headstart.core.arrays import Session
+from headstart.core.arrays import Arrays, Session
 from headstart.core.backbone import Network
-from headstart.core.errors import HubError
+from headstart.core.errors import HubError, UsageError, listed
 
 
 class Unfit(HubError):
@@ -24,9 +24,19 @@ class Format(ABC):
     rank: int = 1
     """Engines of a lower rank are asked first whether they can open a network; among equals, by name."""
 
+    forms: Sequence[str] = ()
+    """Compressed forms of networks that it makes: `int8` (eight-bit numbers), `f16` (weights of half width)."""
+
+    heavy: str = ""
+    """A package that takes seconds to import; such an engine is measured only where the package is in use already."""
+
     @abstractmethod
     def precisions(self) -> list[str]:
         """Return the precisions that this machine runs well, fastest first."""
+
+    def offered(self, network: Network) -> Sequence[str]:
+        """Return the precisions at which it runs a network that it supports, the one to take unasked first."""
+        return self.precisions()
 
     @abstractmethod
     def supports(self, network: Network) -> str:
@@ -47,3 +57,29 @@ class Format(ABC):
         Each is put into the network's folder under the name that it is given here, where `open` looks for it first.
         """
         return {}
+
+    def operations(self, network: Network, encoded: Arrays) -> float:
+        """Return the floating-point operations that encoded rows take, padding included; 0 where that is not known."""
+        return 0.0
+
+    def peak(self, precision: str, threads: int) -> float:
+        """Return the operations a second of a large matrix product on this machine; 0 where that is not measured."""
+        return 0.0
+
+    def compress(self, network: Network, form: str, given: Sequence[Arrays], folder: Path) -> Network:
+        """Write a compressed form of a network into a folder of its own, and return the network as it is there.
+
+        Args:
+            network: one that it supports.
+            form: one of `forms`.
+            given: encoded rows of the user's own, in batches, by which the ranges of numbers are chosen.
+            folder: what is written, in one step; nothing else is needed to open the form.
+
+        Raises:
+            UsageError: it makes no such form, or not of this network.
+            MissingExtra: a package that makes it is not installed.
+        """
+        raise UsageError(
+            f"There is no form '{form}' of '{network.backbone.reference}'.",
+            allowed=f"Forms: {listed(self.forms)}." if self.forms else "This engine makes none.",
+        )

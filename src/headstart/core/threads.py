@@ -3,22 +3,57 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 
 
 def core_count() -> int:
-    """Return the cores this process may use: its affinity, cut by the cgroup's CPU quota (v2, then v1)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota()
-    return max(1, min(cores, round(quota)) if quota else cores)
+    """Return the cores this process may use: its affinity, cut by the cgroup's CPU quota (v2, then v1).
+
+    Where torchrun has started several processes on this machine, they share them.
+    """
+    cores, quota = _cores(), _quota()
+    return max(1, (min(cores, round(quota)) if quota else cores) // max(_told("LOCAL_WORLD_SIZE", 1), 1))
+
+
+def core_reason() -> str:
+    """Return in words why `core_count` is what it is."""
+    cores, quota, machine = _cores(), _quota(), os.cpu_count() or 1
+    if quota and round(quota) < cores:
+        return f"the cgroup's CPU quota allows {quota:g} of {cores} cores"
+    return f"the process may use {cores} of the machine's {machine} cores" + ("" if quota else "; there is no quota")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
 
 
 def process_rank() -> int:
     """Return which of several processes of one job this is, as torchrun tells it in RANK; 0 where it is alone."""
+    return _told("RANK", 0)
+
+
+def process_count() -> int:
+    """Return how many processes this job has, as torchrun tells it in WORLD_SIZE; 1 where this one is alone."""
+    return max(_told("WORLD_SIZE", 1), 1)
+
+
+def _told(name: str, usual: int) -> int:
     try:
-        return int(os.environ.get("RANK", "0"))
+        return int(os.environ.get(name) or usual)
     except ValueError:
-        return 0
+        return usual
 
 
 def _quota() -> float | None:

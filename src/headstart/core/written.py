@@ -34,15 +34,11 @@ def written(
     """
     config = {**network.config, **(changes or {})}
     with atomic_folder(folder) as part:
-        if (network.folder / "config.json").is_file():
-            for file in sorted(network.folder.rglob("*")):
-                name = file.relative_to(network.folder)
-                hidden = any(each.startswith(".") for each in name.parts)
-                if file.is_file() and file.suffix in KEPT and not hidden and not name.name.endswith(".index.json"):
-                    (part / name).parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(file, part / name)
-            if json.loads((part / "config.json").read_text(encoding="utf-8")) != config:
-                (part / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        copy_beside(network, part)
+        if (part / "config.json").is_file() and config != json.loads(
+            (part / "config.json").read_text(encoding="utf-8")
+        ):
+            (part / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
         if network.preprocessing.get("chat_template"):
             # The one that it was taught in; it brought none of its own.
             (part / TEMPLATE).write_text(network.preprocessing["chat_template"], encoding="utf-8")
@@ -50,3 +46,15 @@ def written(
     weights = folder / WEIGHTS
     backbone = replace(network.backbone, checksum=sha256(weights), size=weights.stat().st_size, weights="", cached=True)
     return replace(network, folder=folder, weights=weights, config=config, backbone=backbone)
+
+
+def copy_beside(network: Network, folder: Path) -> None:
+    """Copy what stands beside a network's weights and is needed again, such as its tokenizer, into a folder."""
+    if not (network.folder / "config.json").is_file():
+        return
+    for file in sorted(network.folder.rglob("*")):
+        name = file.relative_to(network.folder)
+        hidden = any(each.startswith(".") for each in name.parts)
+        if file.is_file() and file.suffix in KEPT and not hidden and not name.name.endswith(".index.json"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, folder / name)

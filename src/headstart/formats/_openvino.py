@@ -7,15 +7,26 @@ without where it cannot, so the package is hidden for as long as the import take
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _HIDDEN = "openvino_telemetry"
-_before = {name: sys.modules.get(name) for name in [_HIDDEN] if name in sys.modules}
-sys.modules[_HIDDEN] = None  # type: ignore[assignment]
-try:
+
+
+@contextmanager
+def silently() -> Iterator[None]:
+    """Hide the package that sends events, for as long as something is imported that would use it."""
+    before = {name: sys.modules.get(name) for name in [_HIDDEN] if name in sys.modules}
+    sys.modules[_HIDDEN] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[_HIDDEN]
+        sys.modules.update({name: module for name, module in before.items() if module is not None})
+
+
+with silently():
     import openvino as ov
     from openvino import opset13 as op
-finally:
-    del sys.modules[_HIDDEN]
-    sys.modules.update({name: module for name, module in _before.items() if module is not None})
 
-__all__ = ["op", "ov"]
+__all__ = ["op", "ov", "silently"]

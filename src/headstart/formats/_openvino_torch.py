@@ -147,7 +147,8 @@ def _reason(error: Exception) -> str:
 
 def _shape(network: Network) -> tuple[int, int, int]:
     height, width = _side(network) or (0, 0)
-    return (height, width, 3) if network.preprocessing.get("layout") == "nhwc" else (3, height, width)
+    colours = 1 if network.preprocessing.get("channels") == "grey" else 3
+    return (height, width, colours) if network.preprocessing.get("layout") == "nhwc" else (colours, height, width)
 
 
 def _examples(network: Network) -> list[np.ndarray]:

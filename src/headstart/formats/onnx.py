@@ -1,4 +1,4 @@
-"""Run ONNX graphs with ONNX Runtime, where OpenVINO cannot read them."""
+"""Run ONNX graphs with ONNX Runtime, and text encoders of the BERT family, which it builds such graphs of."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headstart.core.backbone import Network
 from headstart.core.errors import HubError, UsageError, listed
 from headstart.core.format import Format
 from headstart.core.registry import require
-from headstart.formats import _graphs
+from headstart.formats import _bert_graph, _bert_onnx, _graphs
 
 
 @final
@@ -27,12 +27,19 @@ class Onnx(Format):
         return ["f32"]
 
     def supports(self, network: Network) -> str:
-        """Return an empty string for an ONNX graph, else why not."""
-        if network.library != "onnx":
-            return f"its library is '{network.library}', and ONNX Runtime runs ONNX graphs only"
-        if importlib.util.find_spec("onnxruntime") is None:
-            return "the package 'onnxruntime' is not installed (pip install 'headstart[onnx]')"
-        return _graphs.unsupported(network)
+        """Return an empty string for an ONNX graph or a text encoder of the BERT family, else why not."""
+        text = network.library == "transformers" and network.backbone.modality == "text" and network.use == "embed"
+        if network.library != "onnx" and not text:
+            return f"its library is '{network.library}', and ONNX Runtime runs ONNX graphs and text encoders only"
+        missing = [name for name in ("onnxruntime", *(["onnx"] if text else [])) if not importlib.util.find_spec(name)]
+        if missing:
+            return f"the package '{missing[0]}' is not installed (pip install 'headstart[onnx]')"
+        if not text:
+            own = "its graph is in OpenVINO's own layout" if network.weights.suffix == ".xml" else ""
+            return own or _graphs.unsupported(network)
+        if network.weights.suffix != ".safetensors":
+            return f"its weights are in '{network.weights.name}', not in one safetensors file"
+        return _bert_graph.unsupported(network)
 
     def open(self, network: Network, precision: str, threads: int) -> Session:
         """Load the graph.
@@ -49,12 +56,14 @@ class Onnx(Format):
         settings = runtime.SessionOptions()
         settings.intra_op_num_threads, settings.inter_op_num_threads = threads, 1
         settings.log_severity_level = 3
+        text = network.library != "onnx"
+        graph = _bert_onnx.build(network) if text else str(network.weights)
         try:
-            opened = runtime.InferenceSession(str(network.weights), settings, providers=["CPUExecutionProvider"])
+            opened = runtime.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors have no class in common.
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise HubError(f"ONNX Runtime cannot open '{network.weights.name}': {first[:200]}.") from error
-        return GraphSession(opened, network)
+        return _bert_onnx.TextSession(opened, network) if text else GraphSession(opened, network)
 
 
 @final

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 
@@ -15,9 +15,11 @@ from headstart.core.errors import HubError, UsageError, listed
 from headstart.core.format import Format
 from headstart.formats import (
     _bert_graph,
+    _compress,
     _graphs,
     _openvino_graphs,
     _openvino_torch,
+    _operations,
     _packing,
     _small_graph,
     _yolox_graph,
@@ -37,14 +39,21 @@ class OpenVINO(Format):
     """OpenVINO's CPU plugin. Networks of the BERT family are built from their safetensors; saved graphs are read."""
 
     tolerance = 5e-4
+    forms = _compress.FORMS
 
     def precisions(self) -> list[str]:
         """Return bf16 first where the processor computes in it, then f32."""
         able = "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         return ["bf16", "f32"] if able else ["f32"]
 
+    def offered(self, network: Network) -> Sequence[str]:
+        """Return int8 for a network in that form, else what the machine runs."""
+        return ["int8"] if _compress.form_of(network) == _compress.INT8 else self.precisions()
+
     def supports(self, network: Network) -> str:
         """Return an empty string for a text encoder of the BERT family or a saved graph that it reads, else why not."""
+        if _compress.form_of(network):
+            return "" if network.weights.is_file() else f"'{network.weights}' is missing"
         if network.library in _graphs.LIBRARIES:
             return _openvino_graphs.unsupported(network, _core())
         if network.library == "yolox":
@@ -64,42 +73,81 @@ class OpenVINO(Format):
 
         Raises:
             HubError: its architecture cannot be built here.
-            UsageError: the precision is unknown.
+            UsageError: the network does not run at this precision.
         """
         reason = self.supports(network)
         if reason:
             raise HubError(f"'{network.backbone.reference}' cannot be opened: {reason}.")
-        if precision not in ("bf16", "f32"):
+        allowed = ["int8"] if _compress.form_of(network) == _compress.INT8 else ["bf16", "f32"]
+        if precision not in allowed:
             raise UsageError(
-                f"There is no precision '{precision}'.", allowed=f"Precisions: {listed(self.precisions())}."
+                f"There is no precision '{precision}'.", allowed=f"Precisions: {listed(self.offered(network))}."
             )
         settings = {
-            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_PRECISION_HINT": _hint(self, precision),
             "INFERENCE_NUM_THREADS": threads,
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_CPU_PINNING": False,
         }
-        if network.library in _graphs.LIBRARIES:
-            return _openvino_graphs.GraphSession(
-                _core().compile_model(_openvino_graphs.read(network, _core()), "CPU", settings), network
-            )
-        if network.library == "yolox":
-            compiled = _core().compile_model(_yolox_graph.build(network), "CPU", settings)
-            return _openvino_graphs.GraphSession(compiled, network)
-        if _openvino_torch.concerns(network):
-            compiled = _core().compile_model(_openvino_torch.read(network, _core()), "CPU", settings)
-            return _openvino_torch.PixelSession(compiled)
-        if _small_graph.concerns(network):
-            compiled = _core().compile_model(_small_graph.build(network), "CPU", settings)
-            return _small_graph.SmallSession(compiled, network.backbone.width)
-        return TextSession(_core().compile_model(_bert_graph.build(network), "CPU", settings), network)
+        return _session(_core().compile_model(_graph(network), "CPU", settings), network)
 
     def worked_out(self, network: Network) -> Mapping[str, Path]:
         """Return the folder that holds the graph traced from PyTorch, where there is one."""
-        if not _openvino_torch.concerns(network):
+        if _compress.form_of(network) or not _openvino_torch.concerns(network):
             return {}
         place = _openvino_torch.place(network)
         return {_openvino_torch.CARRIED: place} if (place / _openvino_torch.GRAPH).is_file() else {}
+
+    def compress(self, network: Network, form: str, given: Sequence[Arrays], folder: Path) -> Network:
+        """Write a network as a graph in eight bits, or with weights of half width.
+
+        Raises:
+            UsageError: there is no such form, or the network is one already.
+            MissingExtra: eight bits need NNCF.
+        """
+        if form not in self.forms or _compress.form_of(network):
+            return super().compress(network, form, given, folder)
+        graph = _graph(network)
+        if form == _compress.INT8:
+            graph = _compress.quantised(graph, _core(), lambda compiled: _session(compiled, network), given)
+        return _compress.write(network, graph, form, folder)
+
+    def operations(self, network: Network, encoded: Arrays) -> float:
+        """Return the operations of matrix products, convolutions and attention, padding included."""
+        return _operations.of_rows(_graph(network), _core(), lambda compiled: _session(compiled, network), encoded)
+
+    def peak(self, precision: str, threads: int) -> float:
+        """Return what the processor reaches in OpenVINO's own matrix product."""
+        return _operations.peak(_core(), precision, threads, _hint(self, precision))
+
+
+def _hint(engine: OpenVINO, precision: str) -> str:
+    # What is not in eight bits, such as norms, is computed as the machine does best.
+    return engine.precisions()[0] if precision == _compress.INT8 else precision
+
+
+def _graph(network: Network) -> Any:
+    """Return a network's graph."""
+    if _compress.form_of(network):
+        return _compress.read(network, _core())
+    if network.library in _graphs.LIBRARIES:
+        return _openvino_graphs.read(network, _core())
+    if network.library == "yolox":
+        return _yolox_graph.build(network)
+    if _openvino_torch.concerns(network):
+        return _openvino_torch.read(network, _core())
+    return _small_graph.build(network) if _small_graph.concerns(network) else _bert_graph.build(network)
+
+
+def _session(compiled: Any, network: Network) -> Session:
+    """Return what runs a network's compiled graph."""
+    if network.library in (*_graphs.LIBRARIES, "yolox"):
+        return _openvino_graphs.GraphSession(compiled, network)
+    if _openvino_torch.concerns(network):
+        return _openvino_torch.PixelSession(compiled)
+    if _small_graph.concerns(network):
+        return _small_graph.SmallSession(compiled, network.backbone.width)
+    return TextSession(compiled, network)
 
 
 @final

@@ -25,6 +25,7 @@ class Torch(Format):
     """
 
     tolerance = 5e-4
+    heavy = "torch"
 
     def precisions(self) -> list[str]:
         """Return f32: eager bf16 is for training, and on this processor other engines run it faster."""

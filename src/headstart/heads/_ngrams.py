@@ -6,11 +6,13 @@ sublinear in term frequency and of unit length (Salton & Buckley, 1988), so that
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -131,9 +133,17 @@ class Vocabulary:
 
     @staticmethod
     def of(arrays: Arrays) -> Vocabulary:
-        """Make the vocabulary from its arrays."""
-        text = arrays["grams"].tobytes().decode("utf-8")
-        return Vocabulary(tuple(text.split("\n")) if text else (), arrays["idf"])
+        """Return the vocabulary of these arrays; heads with the same one share it, because it is large."""
+        grams = arrays["grams"].tobytes()
+        key = hashlib.blake2b(grams + arrays["idf"].tobytes(), digest_size=16).digest()
+        found = _OPEN.get(key)
+        if found is None:
+            text = grams.decode("utf-8")
+            found = _OPEN[key] = Vocabulary(tuple(text.split("\n")) if text else (), arrays["idf"])
+        return found
+
+
+_OPEN: WeakValueDictionary[bytes, Vocabulary] = WeakValueDictionary()
 
 
 def product(sparse: Sparse, weights: np.ndarray) -> np.ndarray:

@@ -18,8 +18,7 @@ from headstart.core.metrics import bounded
 from headstart.core.objective import Objective
 from headstart.core.progress import Progress, Quiet
 from headstart.core.source import Table
-from headstart.core.threads import core_count
-from headstart.stages.speed import processor
+from headstart.core.threads import core_count, processor
 
 AT_ONCE = 32
 """Rows that are answered between two reports of progress."""

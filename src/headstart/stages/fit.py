@@ -143,12 +143,12 @@ def _fit(given: Given, recipe: Recipe, place: Path, progress: Progress, *, porta
     started = Budget(recipe.budget)
     timings: dict[str, float] = {}
     with timed(timings, "read"):
-        dataset, test_set = _read(given, recipe)
+        dataset, test_set = read_given(given, recipe)
         more = _more_rows(given, dataset)
         for note in dataset.notes:
             progress.say(note)
     with timed(timings, "check"):
-        checked, test_rows = _check(dataset, test_set, recipe.group)
+        checked, test_rows = check_given(dataset, test_set, recipe.group)
     with timed(timings, "embed"):
         rows = split(checked, recipe, test_rows)
         recipe = settled(recipe, checked, rows, progress)
@@ -183,7 +183,8 @@ def _names(value: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(name.strip() for name in names if name.strip())
 
 
-def _read(given: Given, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
+def read_given(given: Given, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
+    """Return the rows with what is inferred of them, their files opened, and the test table where one was given."""
     source, test, options = given.source, given.test, given.options
     table, notes = read_table(source, options)
     dataset = infer(
@@ -212,7 +213,7 @@ def _more_rows(given: Given, dataset: Dataset) -> Table | None:
     return {name: wanted.column(name) for name in wanted.input_columns}
 
 
-def _check(dataset: Dataset, test_set: Dataset | None, group: str) -> tuple[Checked, int]:
+def check_given(dataset: Dataset, test_set: Dataset | None, group: str) -> tuple[Checked, int]:
     """Return training and test rows checked together, training rows first, and how many test rows there are."""
     if test_set is None:
         return check(dataset, group), 0

@@ -11,7 +11,7 @@ from headstart.core.errors import UsageError
 from headstart.core.progress import Progress, Quiet
 from headstart.runtime import Runtime
 from headstart.stages.files import open_rows, opened_files
-from headstart.stages.networks import open_for
+from headstart.stages.networks import Kept, open_for
 from headstart.stages.pretrained import Pretrained
 from headstart.stages.taught import is_taught, open_taught, taught_of
 
@@ -77,8 +77,14 @@ def open_model(path: Path | str, progress: Progress | None = None) -> Model | Pr
     return open_taught(path, progress) if is_taught(path) else open_targets(path, progress)
 
 
-def open_targets(path: Path | str, progress: Progress | None = None) -> Model:
+def open_targets(
+    path: Path | str, progress: Progress | None = None, kept: Kept | None = None, *, baselines: bool = True
+) -> Model:
     """Open a bundle of a model that predicts targets.
+
+    Args:
+        kept: networks that are open already, which it may share.
+        baselines: whether the from-scratch heads are opened too, which only evaluation needs.
 
     Raises:
         BundleError: it is missing, damaged, too new, or its backbone cannot be had.
@@ -88,12 +94,11 @@ def open_targets(path: Path | str, progress: Progress | None = None) -> Model:
         task = taught_of(Bundle.open(path)).task
         raise UsageError(
             f"'{path}' is a network that was tuned to {task.replace('_', ' ')}, not a model that predicts columns.",
-            allowed="What works with it: headstart predict, evaluate, show and push; in Python, open_model. "
-            "It is not served over HTTP yet.",
+            allowed="What works with it: headstart predict, serve, evaluate, show and push; in Python, open_model.",
             hint=f"headstart predict {path} INPUT",
         )
     bundle = Bundle.open(path)
-    opened = open_for(bundle, progress or Quiet())
+    opened = open_for(bundle, progress or Quiet(), kept)
     networks = {name: each.network for name, each in opened.items()}
-    runtime = Runtime.open(bundle, networks, {name: each.session for name, each in opened.items()})
+    runtime = Runtime.open(bundle, networks, {name: each.session for name, each in opened.items()}, baselines=baselines)
     return Model(runtime, bundle.json("report.json"))

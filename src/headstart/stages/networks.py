@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -13,11 +17,11 @@ import numpy as np
 from headstart import formats, hubs
 from headstart.core.arrays import Arrays, Session
 from headstart.core.backbone import Backbone, Network
-from headstart.core.bundle import Bundle
+from headstart.core.bundle import MANIFEST, Bundle
 from headstart.core.errors import BundleError, HubError, MissingExtra, UsageError, listed
 from headstart.core.format import Unfit
 from headstart.core.progress import Progress
-from headstart.core.threads import core_count
+from headstart.core.threads import core_count, processor
 from headstart.stages import adapters
 
 DEFAULT = {"text": "builtin:all-MiniLM-L6-v2"}
@@ -36,6 +40,7 @@ class Opened:
         tuned: the method that changed its weights, which no hub has therefore; empty where they are the hub's.
         adapter: the folder that holds all that was changed, where that is an adapter; `base` is what it was learnt for.
         base: the hub's network, where there is an adapter.
+        why: why this engine and this precision, where they were chosen by measuring.
     """
 
     network: Network
@@ -47,6 +52,7 @@ class Opened:
     tuned: str = ""
     adapter: Path | None = None
     base: Network | None = None
+    why: str = ""
 
     def spec(self, portable: bool) -> dict[str, Any]:
         """Return what a bundle records of it, as plain JSON data; what no hub has always travels in the bundle."""
@@ -65,6 +71,9 @@ class Opened:
             "use": self.network.use,
             "weights": backbone.weights,
             "format": self.format,
+            "precision": self.precision,
+            "machine": processor(),
+            "why": self.why,
             "view": dict(self.view),
             "tuned": self.tuned,
             "adapter": adapted,
@@ -100,6 +109,8 @@ def fetch(reference: str, checksum: str, progress: Progress, weights: str = "") 
     """
     backbone = Backbone.parse(reference)
     hub = SHORT.get(backbone.hub, backbone.hub)
+    if hub == "local" and (Path(backbone.name).expanduser() / MANIFEST).is_file():
+        return _of_bundle(replace(backbone, checksum=checksum, weights=weights), progress)
     return hubs.registry.get(hub)().fetch(replace(backbone, hub=hub, checksum=checksum, weights=weights), progress)
 
 
@@ -162,8 +173,11 @@ def viewed(network: Network, view: Mapping[str, Any]) -> Network:
     return replace(network, preprocessing=preprocessing, pooling=pooling)
 
 
-def start(network: Network, format_name: str = "", threads: int = 0) -> Opened:
+def start(network: Network, format_name: str = "", threads: int = 0, precision: str = "") -> Opened:
     """Open a network that is on disk with the first engine that can, the named one alone where one is named.
+
+    Args:
+        precision: what it is computed in, where the engine offers that; else what the engine offers first.
 
     Raises:
         HubError: none can; the sentence gives each one's reason.
@@ -174,15 +188,16 @@ def start(network: Network, format_name: str = "", threads: int = 0) -> Opened:
     for name, engine in sorted(engines.items(), key=lambda each: each[1].rank):
         reason = engine.supports(network)
         if not reason:
-            precision, cores = engine.precisions()[0], threads or core_count()
+            offered, cores = engine.offered(network), threads or core_count()
+            chosen = precision if precision in offered else offered[0]
             try:
-                session = engine.open(network, precision, cores)
+                session = engine.open(network, chosen, cores)
             except Unfit as error:
                 reason = error.problem
             else:
                 if network.preprocessing.get("mirror"):
                     session = Mirrored(session, 3 if network.preprocessing.get("layout", "nchw") == "nchw" else 2)
-                return Opened(network, session, name, precision, cores)
+                return Opened(network, session, name, chosen, cores)
         reasons.append(f"{name}: {reason}")
     # What can be installed is what helps.
     reasons.sort(key=lambda reason: "pip install" not in reason)
@@ -205,28 +220,104 @@ def summary(opened: Mapping[str, Opened]) -> dict[str, Any] | None:
     }
 
 
-def open_for(bundle: Bundle, progress: Progress) -> dict[str, Opened]:
-    """Open the networks that a bundle was fitted with, by modality: the vendored ones, else from their hubs."""
+@final
+class Kept:
+    """Networks that are open now, so that bundles on the same one share it; what nobody runs any more is let go."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, tuple[weakref.ref[Session], dict[str, Any]]] = {}
+        self._opening = threading.Lock()
+
+    def get(self, key: str, start: Callable[[], Opened]) -> Opened:
+        """Return the network of a key, opened by `start` unless it is open already."""
+        with self._opening:
+            held, known = self._open.get(key, (lambda: None, {}))
+            session = held()
+            if session is not None:
+                return Opened(session=session, **known)
+            opened = start()
+            told = {each.name: getattr(opened, each.name) for each in fields(opened) if each.name != "session"}
+            self._open[key] = (weakref.ref(opened.session), told)
+            return opened
+
+
+def open_for(bundle: Bundle, progress: Progress, kept: Kept | None = None) -> dict[str, Opened]:
+    """Open the networks that a bundle was fitted with, by modality: the vendored ones, else from their hubs.
+
+    Args:
+        kept: those that are open; the bundle's are taken from there, or added.
+    """
     if not (bundle.path / "backbones.json").is_file():
         return {}
-    return {name: _open_one(bundle, name, spec, progress) for name, spec in bundle.json("backbones.json").items()}
+    specs = bundle.json("backbones.json")
+    if kept is None:
+        return {name: _open_one(bundle, name, spec, progress) for name, spec in specs.items()}
+    return {
+        name: kept.get(_content(bundle, name, spec), partial(_open_one, bundle, name, spec, progress))
+        for name, spec in specs.items()
+    }
+
+
+def _content(bundle: Bundle, modality: str, spec: Mapping[str, Any]) -> str:
+    """Return what tells a network, as a bundle uses it, apart from all others: its files, view and engine."""
+    own = (f"backbone/{modality}/", f"{ADAPTERS}/{modality}/")
+    files = {name: found for name, found in bundle.manifest["files"].items() if name.startswith(own)}
+    known = {name: each for name, each in spec.items() if name != "why"}
+    return json.dumps([known, files], sort_keys=True)
 
 
 def _open_one(bundle: Bundle, modality: str, spec: dict[str, Any], progress: Progress) -> Opened:
     try:
-        if spec["portable"]:
-            network = thaw(bundle.path / "backbone" / modality, spec)
-        else:
-            network = fetch(spec["reference"], spec["checksum"], progress, spec["weights"])
-        if spec.get("adapter"):
-            network = adapters.merged(network, bundle.path / ADAPTERS / modality)
-        return replace(start(viewed(network, spec["view"]), spec["format"]), tuned=spec.get("tuned", ""))
+        network = _network_of(bundle, modality, spec, progress)
+        return replace(_restart(viewed(network, spec["view"]), spec), tuned=spec.get("tuned", ""))
     except HubError as error:
         raise BundleError(
             f"The bundle '{bundle.path}' needs the backbone {spec['reference']}: {error.problem}",
             allowed=error.allowed,
             hint=error.hint or "Fit with --portable to carry the backbone inside the bundle.",
         ) from error
+
+
+def _network_of(bundle: Bundle, modality: str, spec: dict[str, Any], progress: Progress) -> Network:
+    if spec["portable"]:
+        network = thaw(bundle.path / "backbone" / modality, spec)
+    else:
+        network = fetch(spec["reference"], spec["checksum"], progress, spec["weights"])
+    return adapters.merged(network, bundle.path / ADAPTERS / modality) if spec.get("adapter") else network
+
+
+def _of_bundle(backbone: Backbone, progress: Progress) -> Network:
+    """Return the network that a bundle was fitted with, as tuning has left it, as a backbone of others."""
+    bundle = Bundle.open(Path(backbone.name).expanduser())
+    specs = bundle.json("backbones.json") if (bundle.path / "backbones.json").is_file() else {}
+    if len(specs) != 1 or backbone.weights:
+        told = f"is a model of {len(specs) or 'no'} networks" if not backbone.weights else "brings its own weights"
+        raise HubError(f"The bundle '{bundle.path}' {told}.", allowed="A bundle that was fitted on one network.")
+    modality, spec = next(iter(specs.items()))
+    network = _network_of(bundle, modality, spec, progress)
+    if backbone.checksum not in ("", network.backbone.checksum):
+        raise HubError(
+            f"The network of the bundle '{bundle.path}' is not the one that was used before: its SHA-256 differs.",
+            hint="Put the earlier bundle back, or fit again.",
+        )
+    known = replace(network.backbone, hub="local", name=backbone.name, revision="", weights="")
+    return replace(network, backbone=known, use="embed")
+
+
+def _restart(network: Network, spec: Mapping[str, Any]) -> Opened:
+    """Open a bundle's network as it was measured to be fastest; on another machine as that machine runs it best.
+
+    Raises:
+        HubError: neither the engine that the bundle names nor any other can.
+    """
+    same = spec.get("machine") == processor()
+    try:
+        return start(network, spec["format"], precision=spec.get("precision", "") if same else "")
+    except (HubError, MissingExtra, UsageError) as error:
+        try:
+            return start(network)
+        except HubError:
+            raise error from None
 
 
 KEPT = (".json", ".safetensors", ".txt", ".model", ".jinja", ".onnx", ".xml", ".bin", ".pth", ".pt", ".th", ".h5",
@@ -240,7 +331,8 @@ def vendor(opened: Opened, folder: Path) -> None:
     What the engine worked out from them goes along, so that it opens alike where PyTorch is not installed.
     """
     network = opened.network
-    whole = (network.folder / "config.json").is_file() or network.weights.is_dir()
+    # A graph in OpenVINO's own layout is two files, in a folder of their own.
+    whole = (network.folder / "config.json").is_file() or network.weights.is_dir() or network.weights.suffix == ".xml"
     files = sorted(network.folder.rglob("*")) if whole else [network.weights]
     for file in files:
         name = file.relative_to(network.folder)

@@ -21,6 +21,7 @@ from headstart.core.task import Task
 from headstart.stages import networks
 from headstart.stages.backbones import open_backbones
 from headstart.stages.check import Checked, drop_single
+from headstart.stages.engine import settled
 from headstart.stages.views import best_view, vectors_of
 
 TRUNCATED = 0.05
@@ -138,6 +139,14 @@ def prepare(dataset: Dataset, test: np.ndarray, groups: np.ndarray, recipe: Reci
     inputs = [
         each.bind(opened[name].network) if (name := modalities.name_of(each)) in opened else each for each in inputs
     ]
+    opened = {
+        **opened,
+        **{
+            name: settled(opened[name], each, train, progress)
+            for each in inputs
+            if (name := modalities.name_of(each)) in opened
+        },
+    }
     if "image" in opened and (task := _told_apart(made)):
         labelled = dataset.labelled(task.target)
         at = next(number for number, each in enumerate(inputs) if modalities.name_of(each) == "image")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from headstart.core.dataset import Dataset, take_rows
-from headstart.core.threads import core_count
+from headstart.core.threads import core_count, processor
 from headstart.runtime import Runtime
 from headstart.stages.prepare import Prepared
 
@@ -50,14 +48,3 @@ def _seconds(runtime: Runtime, table: dict[str, list[Any]]) -> float:
     started = time.perf_counter()
     runtime.predict(table)
     return time.perf_counter() - started
-
-
-def processor() -> str:
-    """Return the processor's name."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

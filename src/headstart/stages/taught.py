@@ -13,7 +13,7 @@ from headstart.core.errors import BundleError
 from headstart.core.objective import Objective
 from headstart.core.progress import Progress, Quiet
 from headstart.core.recipe import Recipe
-from headstart.stages.networks import Opened, open_for, vendor
+from headstart.stages.networks import Kept, Opened, open_for, vendor
 from headstart.stages.pretrained import Pretrained
 
 PIPELINE = "pipeline.json"
@@ -70,8 +70,11 @@ def taught_of(bundle: Bundle) -> Taught:
         raise BundleError(f"'{bundle.path / PIPELINE}' is not what headstart writes: {error!r} is missing.") from error
 
 
-def open_taught(path: Path | str, progress: Progress | None = None) -> Pretrained:
+def open_taught(path: Path | str, progress: Progress | None = None, kept: Kept | None = None) -> Pretrained:
     """Open a bundle of a network that answers by itself.
+
+    Args:
+        kept: networks that are open already, which it may share.
 
     Raises:
         BundleError: it is missing, damaged or too new.
@@ -79,7 +82,7 @@ def open_taught(path: Path | str, progress: Progress | None = None) -> Pretraine
     """
     bundle = Bundle.open(path)
     told = bundle.json(PIPELINE)
-    opened = next(iter(open_for(bundle, progress or Quiet()).values()), None)
+    opened = next(iter(open_for(bundle, progress or Quiet(), kept).values()), None)
     if opened is None or not isinstance(told, dict) or "use" not in told:
         raise BundleError(f"The bundle '{bundle.path}' does not say what its network does.")
     pipeline = pipelines.registry.get(told["use"])()

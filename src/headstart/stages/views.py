@@ -48,7 +48,10 @@ def best_view(
 
     def score(view: Mapping[str, Any]) -> tuple[np.ndarray, Opened]:
         network = viewed(opened.network, view)
-        running = opened if network == opened.network else replace(start(network, opened.format), view=view)
+        running = opened
+        if network != opened.network:
+            started = start(network, opened.format, precision=opened.precision)
+            running = replace(started, view=view, why=opened.why)
         bound = modality.bind(network)
         vectors = joined_vectors([vectors_of(bound, running, bound.prepare(table), Quiet())])
         job = Job(task, y, {"embedding": vectors}, groups[rows], 0, Budget(), core_count(), Quiet())

@@ -10,6 +10,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from headstart.core.arrays import Arrays, take
 from headstart.core.backbone import Backbone, Hub, Network
 from headstart.core.blob import Blob
 from headstart.core.course import Course
+from headstart.core.errors import DataError
 from headstart.core.files import sha256
 from headstart.core.format import Format
 from headstart.core.head import Head
+from headstart.core.ledger import Decision, Label, Ledger, Prediction, Record, Run
 from headstart.core.method import Budget, HeadMethod, Job, NetworkMethod
 from headstart.core.modality import HANDCRAFTED, Modality
 from headstart.core.progress import Quiet
@@ -232,6 +235,46 @@ def check_format(kind: type[Format], network: Network, encoded: Arrays) -> None:
         ids = encoded["ids"][starts[row] : ends[row]]
         alone = session.run({"ids": ids, "lengths": encoded["lengths"][row : row + 1]})["embedding"]
         assert np.allclose(alone[0], reference[row], atol=1e-4)
+
+
+def check_ledger(kind: type[Ledger], place: str) -> None:
+    """Check one ledger at a place where there is none: what is appended is there, once, in order, and can be forgotten.
+
+    Args:
+        kind: the implementation.
+        place: a path or URL that it claims.
+    """
+    assert kind.claims(place)
+    made = [
+        Prediction(f"p{each}", 100.0 + each, f"r{each // 2}", each % 2, "/predict", "m", "1", pred=word, conf=0.5)
+        for each, word in enumerate(["plain", "ümläut", "two\nlines", 'it\'s "quoted"', ""])
+    ]
+    made[1] = replace(made[1], input_mac=b"\x00\xff", batch_size=3, reason="unknown")
+    label = Label("l0", 200.0, "p0", "other")
+    others: list[Record] = [
+        Run("n0", 1.0, "serve", "m", "1"),
+        Decision("d0", 2.0, "rollout", "m:2", "ada", evidence="{}"),
+    ]
+    with kind.open(place) as ledger:
+        assert ledger.append(made) == len(made)
+        assert ledger.append([made[0], label, *others]) == 3, "what is there already was appended again"
+        assert ledger.append([]) == 0
+        try:
+            ledger.append([replace(made[0], id="p9"), replace(made[0], id="p10", pred="lone \ud800 surrogate")])
+            raise AssertionError("what cannot be kept was taken")
+        except DataError:
+            pass
+        assert list(ledger.read(Prediction)) == made, "one record that cannot be kept must take all with it"
+    with kind.open(place) as ledger:
+        assert list(ledger.read(Prediction, newest=True, limit=2)) == made[:2:-1]
+        assert list(ledger.read(Prediction, since=101.0, until=103.0)) == made[1:3]
+        assert list(ledger.read(Prediction, where={"request_id": "r1", "row": 1})) == [made[3]]
+        assert [*ledger.read(Label), *ledger.read(Run), *ledger.read(Decision)] == [label, *others]
+        assert ledger.forget(before=102.0, limit=1) == 1
+        assert ledger.forget(before=102.0) == 1
+        assert ledger.forget(before=102.0) == 0
+        assert list(ledger.read(Prediction)) == made[2:]
+        assert list(ledger.read(Label)) == [], "a label outlived its prediction"
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 from headstart.core.errors import HubError, UsageError  # noqa: E402
 from headstart.core.progress import Quiet  # noqa: E402
 from headstart.modalities.text import Text  # noqa: E402
-from headstart.stages.edit import edit  # noqa: E402
+from headstart.stages.edit import edit, edit_file  # noqa: E402
 from headstart.stages.networks import fetch, start  # noqa: E402
 from headstart.testing.networks import write_bert  # noqa: E402
 
@@ -75,3 +75,108 @@ def test_edits_that_make_no_sense(bert, tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(UsageError, match="not be overwritten"):
         edit(bert, tmp_path / "out", layers=1)
+
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8)
+
+
+def seen(reference, format_name="torch", cell=np.stack([PICTURE] * 3, axis=2)):  # noqa: B008
+    from headstart.modalities.image import Image
+
+    network = fetch(reference, "", Quiet())
+    cells = np.empty(1, object)
+    cells[0] = cell
+    given = Image.of({"columns": ["image"]}).bind(network).encode({"image": cells})
+    return given["pixels"], start(network, format_name).session.run(given)["embedding"][0]
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory):
+    import transformers
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("networks") / "vit"
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    transformers.ViTModel(transformers.ViTConfig(image_size=32, patch_size=8, **sizes)).save_pretrained(folder)
+    transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return f"local:{folder}"
+
+
+def test_grey_pictures_give_what_they_gave_in_three_colours(vit, tmp_path):
+    made = edit(vit, tmp_path / "grey", channels=1)
+    before, vectors = seen(vit)
+    pixels, found = seen(made.backbone)
+    assert before.shape == (1, 3, 32, 32) and pixels.shape == (1, 1, 32, 32)
+    assert np.allclose(found, vectors, atol=1e-4)
+    assert np.allclose(seen(made.backbone, "openvino")[1], found, atol=1e-3)
+    again = edit(made.backbone, tmp_path / "again", size=64)
+    assert seen(again.backbone)[0].shape == (1, 1, 64, 64)
+
+
+@pytest.mark.parametrize(("size", "shape"), [(64, (64, 64)), ([48, 32], (48, 32))])
+def test_other_sides(vit, tmp_path, size, shape):
+    made = edit(vit, tmp_path / "out", size=size)
+    pixels, found = seen(made.backbone)
+    assert pixels.shape[2:] == shape and found.shape == (32,) and np.isfinite(found).all()
+    tables = [
+        start(fetch(each, "", Quiet()), "torch").session.trainable().module.embeddings.position_embeddings
+        for each in (vit, made.backbone)
+    ]
+    assert tables[1].shape[1] == 1 + shape[0] * shape[1] // 64
+    assert torch.equal(tables[0][:, 0], tables[1][:, 0]), "the token for the class has no place"
+    assert torch.allclose(tables[0][:, 1:].mean(), tables[1][:, 1:].mean(), atol=0.02)
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet"])
+def test_networks_of_timm(name, tmp_path):
+    timm = pytest.importorskip("timm")
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    module = timm.create_model(name, num_classes=5)
+    save_file(module.state_dict(), tmp_path / "a.safetensors")
+    made = edit(f"timm:{name}", tmp_path / "out", channels=1, size=96, weights=str(tmp_path / "a.safetensors"))
+    assert made.backbone == f"local:{tmp_path / 'out'}" and not made.weights
+    pixels, found = seen(made.backbone)
+    assert pixels.shape == (1, 1, 96, 96) and np.isfinite(found).all()
+
+
+def test_what_cannot_be_seen_is_refused(vit, bert, tmp_path):
+    for refused, message in (
+        ({"size": 60}, "60 × 60 is no multiple"),
+        ({"channels": 4}, "channels is 4"),
+        ({"size": "large"}, "size is large"),
+        ({"size": [32]}, "size is"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            edit(vit, tmp_path / "out", **refused)
+    with pytest.raises(UsageError, match="cannot be told"):
+        edit(bert, tmp_path / "out", size=64)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_of_edits(bert, tmp_path, monkeypatch, capsys):
+    from headstart.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "edit.toml"
+    file.write_text(f'backbone = "{bert}"\nout = "short"\nlayers = 2\ntokens = ["IBAN"]\n', encoding="utf-8")
+    assert main(["edit", str(file), "--quiet"]) == 0
+    assert "headstart fit TABLE --backbone local:short" in capsys.readouterr().out
+    network = fetch(f"local:{tmp_path / 'short'}", "", Quiet())
+    assert network.config["num_hidden_layers"] == 2
+    for text, message in (
+        (f'backbone = "{bert}"\nlayer = 2', "has 'layer', which no edit knows"),
+        (f'backbone = "{bert}"\nlayers = "2"', "layers in .* is '2'"),
+        (f'backbone = "{bert}"\nlayers = true', "layers in .* is True"),
+        (f'backbone = "{bert}"\ntokens = [1]', r"tokens in .* is \[1\]"),
+        ('out = "x"\nlayers = 2', "does not say 'backbone'"),
+        ("backbone = ", "cannot be read as TOML"),
+    ):
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(UsageError, match=message) as wrong:
+            edit_file(file)
+        if "layer'" in message:
+            assert "layers" in wrong.value.hint
+    with pytest.raises(UsageError, match="There is no file"):
+        edit_file(tmp_path / "none.toml")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from headstart.stages.report import ladder, taught
+from headstart.stages.report import compressed, ladder, taught
 from headstart.stages.report.markup import Markup, bullets, element, facts, joined, table
 from headstart.stages.report.measures import Tile, automation, gain, measures, primary, tiles
 from headstart.stages.report.style import STYLE
@@ -52,6 +52,7 @@ def page(report: Mapping[str, Any]) -> str:
             *(section(n, name, each, alone=alone) for n, (name, each) in enumerate(targets.items(), 1)),
             taught.section(report),
             ladder.section(report),
+            compressed.section(report),
             _speed(report),
             _data(report),
             _again(report),
@@ -166,6 +167,7 @@ def _speed(report: Mapping[str, Any]) -> Markup:
     pairs: list[tuple[str, object]] = [
         ("Machine", clean(speed.get("machine"))),
         ("Precision", clean(speed.get("precision"))),
+        ("Engines, as measured", clean(mapping(report.get("backbone")).get("why"))),
         ("Threads", count(speed.get("threads"))),
         ("One row, median", milliseconds(latency.get("p50"))),
         ("One row, 95th percentile", milliseconds(latency.get("p95"))),

@@ -35,23 +35,30 @@ NAMES = {
     "chrf": "chrF",
     "pseudo_perplexity": "pseudo-perplexity",
     "accuracy": "accuracy",
+    "mrr": "mean reciprocal rank",
+    "recall_1": "recall@1",
+    "recall_10": "recall@10",
+    "spearman": "Spearman's rank correlation",
 }
 """What measures are called, in the order in which they are shown."""
-PLAIN = ("perplexity", "pseudo_perplexity", "bits_per_byte")
+UNLIKELY = ("perplexity", "pseudo_perplexity", "bits_per_byte")
+PLAIN = (*UNLIKELY, "spearman")
 """Measures that are no shares."""
-LOWER = ("wer", "cer", *PLAIN)
+LOWER = ("wer", "cer", *UNLIKELY)
 """Measures of which less is better."""
 DOES = {
     "detect": "finds boxes in pictures",
     "transcribe": "writes down what is said",
     "generate": "writes texts",
     "fill_mask": "fills in hidden words",
+    "embed": "gives texts that belong together vectors that lie together",
 }
 TAGS = {
     "detect": "object-detection",
     "transcribe": "automatic-speech-recognition",
     "generate": "text-generation",
     "fill_mask": "fill-mask",
+    "embed": "sentence-similarity",
 }
 """What model hubs call the tasks."""
 EXAMPLES = {"detect": "picture.jpg", "transcribe": "recording.wav", "fill_mask": '"A text with a [MASK]"'}
@@ -146,7 +153,7 @@ def lines(report: Mapping[str, Any]) -> Iterator[str]:
 def shell_lines(report: Mapping[str, Any], path: str) -> list[str]:
     """Return what to type to use the network."""
     task, quoted = str(report.get("task")), shlex.quote(path)
-    data = "new.csv" if task in ("generate", "fill_mask") else "folder/"
+    data = "new.csv" if task in ("generate", "fill_mask", "embed") else "folder/"
     return [
         f"headstart predict {quoted} {EXAMPLES.get(task, QUESTION)}",
         f"headstart predict {quoted} {data} -o answers.jsonl",

@@ -1,0 +1,283 @@
+"""Benchmark: how fast a fitted model answers on this machine, and how much of what the machine can do that is."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import platform
+import time
+import wave
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart import formats, modalities
+from headstart.core import VERSION
+from headstart.core.blob import Blob
+from headstart.core.errors import UsageError
+from headstart.core.progress import Progress, Quiet
+from headstart.core.registry import require
+from headstart.core.source import Table
+from headstart.core.threads import core_count, processor
+from headstart.runtime import Runtime
+from headstart.stages.model import Model, open_targets
+from headstart.stages.networks import Opened, open_for
+
+BATCHES = (1, 8, 32, 128)
+WORDS = (8, 32, 128)
+"""Words of a text."""
+SIDES = (224, 1024)
+"""Pixels of a picture's side."""
+LENGTHS = (1, 10)
+"""Seconds of a recording."""
+SPAN, LEAST, MOST = 0.7, 3, 30
+"""Seconds that one figure is measured for, and how many runs it takes at least and at most."""
+PACKAGES = ("numpy", "openvino", "onnxruntime", "torch", "tokenizers")
+POWER = Path("/sys/class/powercap")
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8")
+"""What processors can do that decides about speed."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """How long a batch of rows of one size takes.
+
+    Args:
+        size: what the rows are, such as `32 words`.
+        batch: how many.
+        p50_ms, p95_ms: of the whole batch.
+        rows_per_s: at the median.
+        runs: how often it was run.
+    """
+
+    size: str
+    batch: int
+    p50_ms: float
+    p95_ms: float
+    rows_per_s: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class Share:
+    """How much of the machine's best a network reaches on its own.
+
+    Args:
+        engine: what runs it.
+        size: what the rows are.
+        operations: floating-point operations of one row, padding included.
+        reached, peak: operations a second, of the network and of a large matrix product.
+    """
+
+    modality: str
+    engine: str
+    size: str
+    operations: float
+    reached: float
+    peak: float
+
+    @property
+    def share(self) -> float:
+        """Part of the peak."""
+        return self.reached / self.peak
+
+
+def benchmark(
+    bundle: Model | Path | str,
+    *,
+    batches: Sequence[int] = BATCHES,
+    progress: Progress | None = None,
+    span: float = SPAN,
+) -> dict[str, Any]:
+    """Measure a fitted model on made-up rows, and return the figures.
+
+    Args:
+        bundle: an opened model, or the folder of one.
+        batches: numbers of rows.
+        span: seconds for which each figure is measured.
+
+    Returns:
+        `latency`, a list of figures; `network`, the share of the machine's peak that each network reaches; `energy`,
+        joules of 1,000 rows, or why that cannot be read; `machine` and `versions`.
+
+    Raises:
+        UsageError: a batch has no rows.
+        BundleError: the bundle cannot be opened.
+    """
+    if not batches or min(batches) < 1:
+        raise UsageError(f"--batch is {list(batches)}.", allowed="Whole numbers from 1.")
+    progress = progress or Quiet()
+    model = bundle if isinstance(bundle, Model) else open_targets(bundle, progress)
+    runtime = model.runtime
+    figures = []
+    sizes = _sizes(runtime)
+    for name, row in sizes.items():
+        progress.say(f"timing rows of {name}")
+        table = {column: [row.get(column)] for column in runtime.columns}
+        figures += [_figure(runtime, name, table, batch, span) for batch in sorted(set(batches))]
+    best = max(figures, key=lambda each: each.rows_per_s)
+    opened = open_for(runtime.bundle, progress) if runtime.bundle else {}
+    table = _many({column: [sizes[best.size].get(column)] for column in runtime.columns}, best.batch)
+    return {
+        "kind": "benchmark",
+        "bundle": str(model.path),
+        "machine": _machine(),
+        "versions": {"headstart": VERSION, "python": platform.python_version(), **_versions()},
+        "networks": {name: _told(each) for name, each in opened.items()},
+        "latency": [asdict(each) for each in figures],
+        "best": asdict(best),
+        "network": [{**asdict(each), "share": each.share} for each in _shares(runtime, opened, sizes, span, progress)],
+        "energy": _energy(lambda: runtime.predict(table), best.batch, span),
+    }
+
+
+def _sizes(runtime: Runtime) -> dict[str, dict[str, Any]]:
+    """Return rows of growing size by what they are called; one alone where size does not count."""
+    example = {name: (each.get("examples") or [None])[0] for name, each in runtime.input_schema().items()}
+    column, files = runtime.main_column, runtime.file_columns
+    kind = next(modalities.name_of(each) for each in runtime.inputs if column in each.columns)
+    if column in files:
+        made: dict[str, Any] = {}
+        if kind == "image":
+            made = {f"{side} × {side} pixels": _picture(side) for side in SIDES}
+        elif kind == "audio":
+            made = {f"{seconds} s of sound": _recording(seconds) for seconds in LENGTHS}
+        return {name: {**example, **dict.fromkeys(files, each)} for name, each in made.items()}
+    if kind != "text":
+        return {"one row": example}
+    words = "My order has not arrived yet and I would like to know where the parcel is now".split()  # noqa: SIM905
+    return {f"{count} words": {**example, column: " ".join(np.resize(words, count))} for count in WORDS}
+
+
+def _picture(side: int) -> Blob:
+    pixels = np.random.default_rng(0).integers(0, 255, (side // 8, side // 8, 3), dtype=np.uint8)
+    image, file = require("PIL.Image", "image"), io.BytesIO()
+    image.fromarray(pixels).resize((side, side)).save(file, "JPEG")
+    return Blob(f"{side}.jpg", file.getvalue)
+
+
+def _recording(seconds: int, rate: int = 16_000) -> Blob:
+    tone = 8_000 * np.sin(2 * np.pi * 220 * np.arange(seconds * rate) / rate)
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes(tone.astype("<i2").tobytes())
+    return Blob(f"{seconds}s.wav", file.getvalue)
+
+
+def _many(table: Table, rows: int) -> Table:
+    return {name: cells * rows for name, cells in table.items()}
+
+
+def _figure(runtime: Runtime, name: str, table: Table, batch: int, span: float) -> Figure:
+    rows = _many(table, batch)
+    taken = _runs(lambda: runtime.predict(rows), span)
+    middle = float(np.median(taken))
+    return Figure(name, batch, 1000 * middle, 1000 * float(np.quantile(taken, 0.95)), batch / middle, len(taken))
+
+
+def _runs(call: Callable[[], object], span: float) -> list[float]:
+    """Return the seconds of each run, after one that does not count."""
+    call()
+    taken: list[float] = []
+    started = time.perf_counter()
+    while len(taken) < LEAST or (time.perf_counter() - started < span and len(taken) < MOST):
+        before = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - before)
+    return taken
+
+
+def _shares(
+    runtime: Runtime,
+    opened: Mapping[str, Opened],
+    sizes: Mapping[str, Mapping[str, Any]],
+    span: float,
+    progress: Progress,
+) -> list[Share]:
+    """Return how near to the machine's peak each network comes, for rows of each size in a batch of 32."""
+    found = []
+    for modality in runtime.inputs:
+        name = modalities.name_of(modality)
+        if name not in opened:
+            continue
+        each = opened[name]
+        engine = formats.registry.get(each.format)()
+        peak = engine.peak(each.precision, core_count())
+        bound = modality.bind(each.network)
+        rows = 8 if modality.files else 32
+        for size, row in sizes.items() if peak else []:
+            progress.say(f"counting the operations of {size}")
+            encoded = bound.encode(
+                bound.prepare(_many({column: [row.get(column)] for column in runtime.columns}, rows))
+            )
+            operations = engine.operations(each.network, encoded)
+            if operations:
+                seconds = float(np.median(_runs(partial(each.session.run, encoded), span)))
+                title = f"{each.format} {each.precision}"
+                found.append(Share(name, title, size, operations / rows, operations / seconds, peak))
+    return found
+
+
+def _energy(call: Callable[[], object], rows: int, span: float) -> dict[str, Any]:
+    """Return the joules that 1,000 rows take, as the processor itself counts them; or why that cannot be read."""
+    before = _joules()
+    if before is None:
+        return {"why": f"no energy counter can be read in {POWER} (most machines let only root read it)"}
+    started, runs = time.perf_counter(), 0
+    while time.perf_counter() - started < max(2 * span, 0.1):
+        call()
+        runs += 1
+    after = _joules()
+    seconds = time.perf_counter() - started
+    if after is None or after < before:
+        return {"why": "the energy counter began anew while it was read"}
+    return {"joules_per_1000": 1000 * (after - before) / (runs * rows), "watts": (after - before) / seconds}
+
+
+def _joules() -> float | None:
+    """Return the joules that all processor packages have taken so far; None where they are not told."""
+    counters = []
+    with contextlib.suppress(OSError, ValueError):
+        for folder in sorted(POWER.glob("*-rapl:[0-9]")):
+            counters.append(int((folder / "energy_uj").read_text()) / 1e6)
+    return sum(counters) if counters else None
+
+
+def _told(opened: Opened) -> dict[str, Any]:
+    backbone = opened.network.backbone
+    return {
+        "reference": backbone.reference,
+        "parameters": backbone.parameters,
+        "size": backbone.size,
+        "engine": f"{opened.format} {opened.precision}",
+        "tuned": opened.tuned,
+    }
+
+
+def _machine() -> dict[str, Any]:
+    flags: set[str] = set()
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        flags = set(next(line for line in lines if line.startswith("flags")).split())
+    return {
+        "processor": processor(),
+        "threads": core_count(),
+        "system": f"{platform.system()} {platform.release()}",
+        "able": [name for name in FLAGS if name in flags],
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

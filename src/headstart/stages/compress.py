@@ -1,0 +1,202 @@
+"""Compress: make a fitted model smaller and faster, and keep what is measurably both and answers as well."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from headstart.core import VERSION
+from headstart.core.arrays import take
+from headstart.core.bundle import Bundle
+from headstart.core.errors import HeadstartError, UsageError
+from headstart.core.progress import Progress, Quiet
+from headstart.core.recipe import Recipe
+from headstart.core.source import ReadOptions
+from headstart.core.threads import core_count, processor
+from headstart.runtime import Target
+from headstart.stages import gate, judge
+from headstart.stages.ground import ground
+from headstart.stages.model import Model, open_targets
+from headstart.stages.networks import open_for
+from headstart.stages.report.wording import tidy
+from headstart.stages.smaller import Variant, Wanted, Workshop
+from headstart.stages.trials import WHOLE, Answers, Trial, answers_of, decided, judged, save_variant, time_all
+
+LEAST = 20
+"""Judged rows without which nothing can be said."""
+
+
+def compress(
+    bundle: Path | str,
+    *,
+    precision: Sequence[str] = (),
+    layers: Sequence[int] = (),
+    dims: Sequence[int] = (),
+    max_drop: float = 0.5,
+    source: Any = None,
+    test: Any = None,
+    out: Path | str | None = None,
+    options: ReadOptions = ReadOptions(),  # noqa: B008  (frozen)
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Try smaller forms of a fitted model, and write the fastest of those that are shown to answer as well.
+
+    A form is kept where it is faster beyond the noise of interleaved runs, and where the points that it loses on rows
+    that nothing was chosen by are below `max_drop` with 95 % confidence. Nothing is written where none is.
+
+    Args:
+        bundle: the fitted model's folder.
+        precision: `int8`, `f16`, or engines with precisions such as `openvino f32`.
+        layers: how many layers of a text encoder are to stay.
+        dims: how many dimensions of its vectors are to stay.
+        max_drop: points of accuracy (or of 100 R²) that may be lost.
+        source: the table that it was fitted on, where that is no longer at the place that its report names.
+        test: a labelled table to judge on in place of the rows that were held out.
+        out: where to write what was chosen; beside the bundle where None.
+
+    Returns:
+        all that was measured, with `chosen`, the name of what was written, or an empty text.
+
+    Raises:
+        UsageError: no network of the model can be compressed.
+        DataError: there are no rows to judge on.
+    """
+    progress = progress or Quiet()
+    if not 0 <= max_drop <= 100:
+        raise UsageError(f"--max-drop is {max_drop}.", allowed="Points from 0 to 100.")
+    model = open_targets(bundle, progress)
+    place = Path(out) if out else model.path.with_name(f"{model.path.name}-compressed")
+    Bundle.check_place(place)
+    whole = _whole(model, progress)
+    recipe = Recipe.from_toml(model.path / "recipe.toml")
+    rows = ground(model, recipe, source, test, options, progress)
+    if len(rows.judged) < LEAST:
+        raise UsageError(
+            f"There are {len(rows.judged)} rows to judge on.",
+            allowed=f"At least {LEAST}.",
+            hint="Give more labelled rows with --test TABLE.",
+        )
+    wanted = Wanted(precision, layers, dims)
+    with tempfile.TemporaryDirectory(prefix="headstart-") as folder:
+        workshop = Workshop(whole, rows, recipe, Path(folder), model.path.resolve())
+        return _gate(model, workshop, wanted, max_drop, place, progress)
+
+
+def _whole(model: Model, progress: Progress) -> Variant:
+    bundle = model.runtime.bundle
+    opened = open_for(bundle, progress) if bundle else {}
+    if not opened:
+        raise UsageError(
+            f"'{model.path}' has no pretrained network: there is nothing to compress.",
+            hint="Its answers take next to no time already; see: headstart benchmark BUNDLE",
+        )
+    return Variant(WHOLE, opened, model.runtime.inputs, model.runtime.targets)
+
+
+def _gate(
+    model: Model, workshop: Workshop, wanted: Wanted, most: float, place: Path, progress: Progress
+) -> dict[str, Any]:
+    made: dict[str, Variant] = {WHOLE: workshop.whole}
+    trials: dict[str, Trial] = {}
+    for name, make in wanted.makers(workshop).items():
+        progress.say(f"making {name}")
+        try:
+            made[name] = make()
+        except HeadstartError as error:
+            trials[name] = Trial(name, f"not tried: {error.problem}")
+    for name in list(made):
+        made[name] = replace(made[name], name=name)
+    clock = time_all(made, workshop.ground, progress)
+    before = answers_of(workshop.whole, workshop.ground)
+    trials[WHOLE] = judged(workshop, workshop.whole, before, before, clock)
+    for name, variant in made.items():
+        if name == WHOLE:
+            continue
+        pace = gate.pace(clock[WHOLE], clock[name])
+        if variant.refit and not pace.faster:
+            trials[name] = Trial(
+                name, "not faster; its heads were not fitted", speed=clock[name].figures(), pace=asdict(pace)
+            )
+            continue
+        progress.say(f"judging {name}")
+        try:
+            made[name] = variant.refitted()
+            trials[name] = judged(workshop, made[name], answers_of(made[name], workshop.ground), before, clock)
+        except HeadstartError as error:
+            trials[name] = Trial(name, f"not judged: {error.problem}", speed=clock[name].figures(), pace=asdict(pace))
+    order = [WHOLE, *(name for name in wanted.makers(workshop))]
+    found = decided({name: trials[name] for name in order}, most, len(workshop.ground.judged))
+    return _written(model, workshop, made, found, most, place, progress)
+
+
+def _written(
+    model: Model,
+    workshop: Workshop,
+    made: Mapping[str, Variant],
+    trials: Sequence[Trial],
+    most: float,
+    place: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    best = next((each for each in trials if each.chosen), None)
+    found = {
+        "kind": "compress",
+        "headstart": VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "bundle": str(model.path),
+        "machine": f"{processor()}, {core_count()} threads",
+        "rows": len(workshop.ground.judged),
+        "judged_on": workshop.ground.origin,
+        "max_drop": most,
+        "trials": [asdict(each) for each in trials],
+        "chosen": best.name if best else "",
+        "out": str(place) if best else "",
+    }
+    found["verdict"] = _verdict(found, trials, best)
+    if best:
+        report = _report(model, workshop, made[best.name], found)
+        save_variant(place, workshop, made[best.name], report, found)
+        progress.say(f"wrote {place}")
+    return tidy(found)
+
+
+def _report(model: Model, workshop: Workshop, variant: Variant, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the model's report with the figures of its smaller form in place of its own."""
+    report = dict(model.report)
+    own = answers_of(variant, workshop.ground)
+    targets = {name: dict(each) for name, each in report.get("targets", {}).items()}
+    for name, target in variant.targets.items():
+        targets[name] = {**targets.get(name, {}), **_of_target(target, own, name)}
+    chosen = next(each for each in found["trials"] if each["chosen"])
+    speed = {
+        **report.get("speed", {}),
+        "latency_ms": {"p50": chosen["speed"]["p50_ms"], "p95": chosen["speed"]["p95_ms"]},
+        "throughput_rows_per_s": chosen["speed"]["rows_per_s"],
+        "precision": ", ".join(dict.fromkeys(each.precision for each in variant.opened.values())),
+        "machine": found["machine"],
+    }
+    if speed.get("hourly_price"):
+        speed["cost_per_1000"] = speed["hourly_price"] / 3600 / speed["throughput_rows_per_s"] * 1000
+    compressed = {name: each for name, each in found.items() if name != "kind"}
+    return {**report, "targets": targets, "speed": speed, "compressed": compressed, "bundle": found["out"]}
+
+
+def _of_target(target: Target, own: Answers, name: str) -> dict[str, Any]:
+    return judge.judge(target, take(own.features, own.rows[name]), own.y[name])
+
+
+def _verdict(found: Mapping[str, Any], trials: Sequence[Trial], best: Trial | None) -> str:
+    if best is None:
+        return "Nothing is kept: no smaller form is both faster on this machine and shown to answer as well."
+    before = trials[0]
+    worst = max(best.drop.values(), key=lambda each: each["bound"])
+    return (
+        f"{best.name}: {best.pace['throughput']:.2f} times the rows a second, {best.pace['latency']:.2f} times as fast "
+        f"on one row, {best.size / 1e6:.1f} MB in place of {before.size / 1e6:.1f}; {best.agreement:.1%} of answers as "
+        f"before, {worst['points']:+.2f} points lost (below {worst['bound']:.2f} with 95 % confidence) on "
+        f"{found['rows']:,} rows."
+    )

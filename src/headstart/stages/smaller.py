@@ -1,0 +1,260 @@
+"""Smaller forms of a fitted model: in other precisions, with fewer layers, or with shorter vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from headstart import formats, methods, modalities
+from headstart.core.arrays import Arrays, take
+from headstart.core.dataset import take_rows
+from headstart.core.errors import DataError, MissingExtra, UsageError
+from headstart.core.head import Head
+from headstart.core.layers import layer_count, shortened, spread
+from headstart.core.method import Budget, Job
+from headstart.core.modality import Modality
+from headstart.core.progress import Quiet
+from headstart.core.recipe import Recipe
+from headstart.core.threads import core_count
+from headstart.heads.constant import Constant
+from headstart.heads.projected import Projected, components
+from headstart.runtime import Runtime, Target
+from headstart.stages.ground import Ground, Rows
+from headstart.stages.networks import Opened, start
+
+CALIBRATION, PICTURES = 300, 100
+"""Training rows by which the ranges of eight-bit numbers are chosen: texts, and files."""
+BATCH = 50
+FORMS = ("int8", "f16")
+CALLED = {"f16": "f16 weights"}
+"""What forms are called, where their own name may mislead: the arithmetic stays as it is."""
+SHARES = (2 / 3, 1 / 2)
+"""Shares of a transformer's layers that are tried."""
+DIMENSIONS = (128, 64)
+"""Dimensions that vectors are brought to."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A smaller form of a fitted model.
+
+    Args:
+        name: what it is called.
+        opened: its networks.
+        inputs: its modalities, bound to them.
+        targets: its tasks and heads.
+        refit: makes the targets that answer by its own vectors; None where the old ones do.
+    """
+
+    name: str
+    opened: Mapping[str, Opened]
+    inputs: Sequence[Modality]
+    targets: Mapping[str, Target]
+    refit: Callable[[], Mapping[str, Target]] | None = None
+
+    def runtime(self) -> Runtime:
+        """Return it opened."""
+        sessions = {name: each.session for name, each in self.opened.items()}
+        return Runtime(None, self.inputs, sessions, self.targets)
+
+    def refitted(self) -> Variant:
+        """Return it with its own heads."""
+        return replace(self, targets=self.refit(), refit=None) if self.refit else self
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What smaller forms are made of.
+
+    Args:
+        whole: the model as it is.
+        ground: its rows.
+        recipe: how it was fitted.
+        folder: where networks are written.
+        home: the model's bundle.
+    """
+
+    whole: Variant
+    ground: Ground
+    recipe: Recipe
+    folder: Path
+    home: Path
+
+    def at_precision(self, precision: str, engine: str = "") -> Variant:
+        """Return the model computed in another precision, or by another engine."""
+        made = {}
+        for name, each in self.whole.opened.items():
+            chosen = engine or each.format
+            offered = formats.registry.get(chosen)().offered(each.network)
+            reason = formats.registry.get(chosen)().supports(each.network)
+            if reason or precision not in offered:
+                raise UsageError(
+                    f"{chosen} does not run '{each.network.backbone.reference}' at {precision} here"
+                    + (f": {reason}." if reason else "."),
+                    allowed=f"Precisions: {', '.join(offered)}.",
+                )
+            made[name] = self._as(each, start(each.network, chosen, precision=precision))
+        return self._with(f"{engine} {precision}".strip(), made)
+
+    def in_form(self, form: str, of: Variant | None = None) -> Variant:
+        """Return the model with its networks in a compressed form.
+
+        Raises:
+            MissingExtra: a package that makes it is not installed.
+            UsageError: no engine makes it of these networks, or there are no training rows.
+        """
+        base = of or self.whole
+        made = {}
+        for name, each in base.opened.items():
+            engine = formats.registry.get(each.format)()
+            given = self._calibration(name, each) if form == "int8" else []
+            folder = self.folder / base.name.replace(" ", "_") / form / name
+            network = engine.compress(each.network, form, given, folder)
+            tuned = f"{each.tuned}, {form}".removeprefix(", ")
+            made[name] = self._as(each, start(network, each.format), tuned=tuned)
+        called = CALLED.get(form, form)
+        found = self._with(f"{base.name}, {called}" if of else called, made)
+        return replace(found, refit=lambda: self._targets(found)) if base.refit else found
+
+    def with_layers_in_form(self, wanted: int, form: str) -> Variant:
+        """Return the model with fewer layers, and those in a compressed form."""
+        return self.in_form(form, self.with_layers(wanted))
+
+    def with_layers(self, wanted: int) -> Variant:
+        """Return the model with fewer layers of its text encoder, and heads fitted to what it gives then.
+
+        Raises:
+            UsageError: it has no such number of layers, or there are no training rows.
+        """
+        made, count = {}, 0
+        for name, each in self.whole.opened.items():
+            count = layer_count(each.network.config)
+            if name != "text" or not count:
+                made[name] = each
+                continue
+            if not 0 < wanted < count:
+                raise UsageError(f"--layers is {wanted}.", allowed=f"1 to {count - 1}: the encoder has {count}.")
+            network = shortened(each.network, spread(count, wanted), self.folder / f"layers{wanted}" / name)
+            tuned = f"{each.tuned}, {wanted} of {count} layers".removeprefix(", ")
+            made[name] = self._as(each, start(network, each.format, precision=each.precision), tuned=tuned)
+        if all(made[name] is each for name, each in self.whole.opened.items()):
+            raise UsageError("No network of this model has layers that can be left out.", allowed="Text encoders.")
+        found = self._with(f"{wanted} layers", made)
+        return replace(found, refit=lambda: self._targets(found))
+
+    def with_dimensions(self, wanted: int) -> Variant:
+        """Return the model with its vectors brought to fewer dimensions, and heads fitted to those.
+
+        Raises:
+            UsageError: the vectors are no longer than that, or there are no training rows.
+        """
+        width = sum(each.network.backbone.width for each in self.whole.opened.values())
+        if not 0 < wanted < (width or wanted + 1):
+            raise UsageError(f"--dims is {wanted}.", allowed=f"1 to {width - 1}: the vectors have {width}.")
+        found = replace(self.whole, name=f"{wanted} dimensions")
+        return replace(found, targets=self._targets(found, wanted))
+
+    def _as(self, old: Opened, new: Opened, tuned: str = "") -> Opened:
+        return replace(new, view=old.view, tuned=tuned or old.tuned)
+
+    def _with(self, name: str, opened: Mapping[str, Opened]) -> Variant:
+        inputs = [
+            each.bind(opened[called].network) if (called := modalities.name_of(each)) in opened else each
+            for each in self.whole.inputs
+        ]
+        return replace(self.whole, name=name, opened=opened, inputs=inputs)
+
+    def _calibration(self, name: str, opened: Opened) -> list[Arrays]:
+        """Return encoded training rows in batches."""
+        rows = self._rows()
+        modality = next(each for each in self.whole.inputs if modalities.name_of(each) == name)
+        bound, most = modality.bind(opened.network), PICTURES if modality.files else CALIBRATION
+        chosen = np.random.default_rng(self.recipe.seed).permutation(len(rows))[:most]
+        parts = [chosen[at : at + BATCH] for at in range(0, len(chosen), BATCH)]
+        return [bound.encode(bound.prepare(take_rows(rows.table, part))) for part in parts]
+
+    def _rows(self) -> Rows:
+        if self.ground.learnt is None:
+            raise DataError(
+                f"This needs training rows: {self.ground.why}", hint="Name the table they are in with --source TABLE."
+            )
+        return self.ground.learnt
+
+    def _targets(self, variant: Variant, dimensions: int = 0) -> dict[str, Target]:
+        """Return heads that read a variant's vectors, calibrated on held-out training rows."""
+        features = self._rows().features(variant.opened)
+        shrink: Callable[[Head], Head] = lambda head: head  # noqa: E731
+        if dimensions:
+            mean, axes = components(features["embedding"], dimensions)
+            shrink = lambda head: Projected(head, mean, axes)  # noqa: E731
+            blank = Projected(Constant(np.zeros(1, np.float32)), mean, axes)
+            features = {**features, "embedding": blank.project(features["embedding"])}
+        return {name: self._target(name, old, features, shrink) for name, old in self.whole.targets.items()}
+
+    def _target(self, name: str, old: Target, features: Arrays, shrink: Callable[[Head], Head]) -> Target:
+        if "embedding" not in old.head.reads:
+            return old
+        rows = self.ground.labelled(name, judged=False)
+        cells = self._rows().table[name]
+        y = old.task.encode([cells[row] for row in rows])
+        groups, seed = self.ground.groups[rows], self.recipe.seed
+        job = Job(old.task, y, take(features, rows), groups, seed, Budget(), core_count(), Quiet())
+        fitted = methods.head_methods()["probe"]().fit(job)
+        task = old.task.calibrate(fitted.held_out, y, self.recipe.precision_target)
+        return Target(task, shrink(fitted.head), old.baseline)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which smaller forms are to be tried: those that are named, or the usual ones where none is."""
+
+    precisions: Sequence[str] = ()
+    layers: Sequence[int] = ()
+    dimensions: Sequence[int] = ()
+
+    def makers(self, workshop: Workshop) -> dict[str, Callable[[], Variant]]:
+        """Return what makes each, by name."""
+        wanted = self if self.precisions or self.layers or self.dimensions else _usual(workshop.whole.opened)
+        found: dict[str, Callable[[], Variant]] = {}
+        for name in wanted.precisions:
+            engine, _, precision = name.rpartition(" ")
+            made = _later(workshop.in_form, name) if name in FORMS else _later(workshop.at_precision, precision, engine)
+            found[CALLED.get(name, name)] = made
+        for number in wanted.layers:
+            found[f"{number} layers"] = _later(workshop.with_layers, number)
+            if FORMS[0] in wanted.precisions:
+                found[f"{number} layers, {FORMS[0]}"] = _later(workshop.with_layers_in_form, number, FORMS[0])
+        return found | {f"{each} dimensions": _later(workshop.with_dimensions, each) for each in wanted.dimensions}
+
+
+def _later(make: Callable[..., Variant], *arguments: object) -> Callable[[], Variant]:
+    return lambda: make(*arguments)
+
+
+def _usual(opened: Mapping[str, Opened]) -> Wanted:
+    """Return what is tried unasked: all precisions but the one in use, fewer layers, shorter vectors."""
+    count = layer_count(opened["text"].network.config) if "text" in opened else 0
+    layers = sorted({max(1, round(share * count)) for share in SHARES} - {count}, reverse=True) if count > 1 else []
+    width = sum(each.network.backbone.width for each in opened.values())
+    return Wanted([*_precisions(opened), *FORMS], layers, [each for each in DIMENSIONS if each < width])
+
+
+def _precisions(opened: Mapping[str, Opened]) -> list[str]:
+    """Return the engines with their precisions that run all networks, but for what they run in now."""
+    found = []
+    for name in formats.registry.names():
+        try:
+            engine = formats.registry.get(name)()
+        except MissingExtra:
+            continue
+        # PyTorch's eager mode is for training: it is slower than the other engines at the same precision.
+        if engine.heavy or any(engine.supports(each.network) for each in opened.values()):
+            continue
+        for precision in engine.precisions():
+            now = all((each.format, each.precision) == (name, precision) for each in opened.values())
+            if not now and all(precision in engine.offered(each.network) for each in opened.values()):
+                found.append(f"{name} {precision}")
+    return found
