@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 LINES_OF_A_GUIDE = 8
-GUIDES = ("hub", "pipeline", "task", "modality", "method", "head", "format", "source", "protocol")
+GUIDES = ("hub", "pipeline", "task", "modality", "method", "head", "format", "source", "ledger", "protocol")
 
 
 def _blocks(text: str) -> str:

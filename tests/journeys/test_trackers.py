@@ -22,7 +22,9 @@ def test_tensorboard_reads_loss_and_score(tmp_path, monkeypatch):
     course = toy_course(toy_network(tmp_path / "bert"), tmp_path / "work", log="tensorboard")
     tuned = Finetune().tune(course)
     # The settings are in files of their own.
-    written = [EventAccumulator(str(each)).Reload() for each in (tmp_path / "cache/logs").rglob("events.out.tfevents.*")]
+    written = [
+        EventAccumulator(str(each)).Reload() for each in (tmp_path / "cache/logs").rglob("events.out.tfevents.*")
+    ]
     (events,) = [each for each in written if "loss" in each.Tags()["scalars"]]
     losses = events.Scalars("loss")
     assert [each.step for each in losses] == list(range(tuned.trained["steps"]))
