@@ -23,6 +23,7 @@ class Learner(torch.nn.Module):  # type: ignore[misc]
     Attributes:
         still: parameters of the network that stay as they are, whatever a plan says.
         fresh: whether the network began with random weights, so that its batch norms learn too.
+        balance: how far rare classes count for more, 0 to 1.
     """
 
     def __init__(self, built: Any) -> None:
@@ -30,7 +31,7 @@ class Learner(torch.nn.Module):  # type: ignore[misc]
         # Convolutions run twice to three times as fast so; weights of other layers stay as they are.
         self.built, self.network = built, built.module.to(memory_format=torch.channels_last)
         self.still: Sequence[Any] = frozen_by_custom(self.network)
-        self.fresh = False
+        self.fresh, self.balance = False, 0.0
         self.head: Any = torch.nn.ModuleList()
 
     def forward(self, given: Mapping[str, Any], rows: Any) -> Any:
@@ -97,8 +98,19 @@ class Supervised(Learner):
         for found, lesson, y, known in zip(scores, self.lessons, self.y, self.known, strict=True):
             here = known[rows].to(scaled.device)
             if here.any():
-                total = total + loss_of(lesson.task, found[here], y[rows].to(scaled.device)[here])
+                asked = y[rows].to(scaled.device)[here]
+                total = total + loss_of(lesson.task, found[here], asked, self._weights(lesson, scaled.device))
         return total if self.besides is None else total + self.besides(vectors, scores, rows)
+
+    def _weights(self, lesson: Lesson, device: Any) -> Any:
+        """Return each class' weight (classes,) in the loss, 1 on average over the rows; None where all count alike."""
+        if not self.balance or lesson.task.width == 1 or lesson.y.ndim == 2:
+            return None
+        known = lesson.y[lesson.known].astype(np.int64)
+        counts = np.maximum(np.bincount(known[known >= 0], minlength=lesson.task.width), 1).astype(np.float64)
+        weights = counts**-self.balance
+        weights *= counts.sum() / (weights * counts).sum()
+        return torch.from_numpy(weights.astype(np.float32)).to(device)
 
     def linear(self, place: int) -> tuple[np.ndarray, np.ndarray]:
         """Return a target's weights (width, scores) and bias (scores,) for embeddings that are not standardised."""
@@ -108,13 +120,19 @@ class Supervised(Learner):
         return undone(self.lessons[place], raw, bias)
 
 
-def loss_of(task: Task, scores: Any, y: Any) -> Any:
-    """Return the mean loss () of scores (n, width): cross-entropy of classes or marks, or half the squared error."""
+def loss_of(task: Task, scores: Any, y: Any, weights: Any = None) -> Any:
+    """Return the mean loss () of scores (n, width): cross-entropy of classes or marks, or half the squared error.
+
+    Args:
+        weights: (classes,) of classes; None where all count alike.
+    """
     if task.width == 1:
         return 0.5 * torch.nn.functional.mse_loss(scores[:, 0], y)
     if y.ndim == 2:
         return torch.nn.functional.binary_cross_entropy_with_logits(scores, y)
-    return torch.nn.functional.cross_entropy(scores, y, ignore_index=-1)
+    losses = torch.nn.functional.cross_entropy(scores, y, weight=weights, ignore_index=-1, reduction="none")
+    # Not by the batch's own weights, by which a rare class would count for less where it comes alone.
+    return losses.sum() / (y != -1).sum().clamp(min=1)
 
 
 def standard(lesson: Lesson) -> tuple[float, float]:

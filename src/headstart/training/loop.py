@@ -154,6 +154,7 @@ class Loop:
             weight_decay=plan.weight_decay,
             still=self.learner.still,
         )
+        self.learner.balance = plan.balance
         self.learner.to(self.accelerator.device)
         self.optimizer = torch.optim.AdamW(made, fused=True)
         several = self.accelerator.num_processes > 1

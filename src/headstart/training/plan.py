@@ -30,6 +30,8 @@ class Plan:
         accumulate: parts of a batch that go through the network one after the other.
         clip: largest norm of the gradient.
         checkpointing: work activations out again in the backward pass, to save memory.
+        balance: how far rare classes count for more: the loss of a row is weighed by its class' rows to the power of
+            -balance; 0 weighs all rows alike, 1 all classes.
         precision: `auto` (bf16 where the processor computes in it), `f32` or `bf16`.
     """
 
@@ -48,6 +50,7 @@ class Plan:
     accumulate: int = 1
     clip: float = 1.0
     checkpointing: bool = False
+    balance: float = 0.0
     precision: str = "auto"
 
     def __post_init__(self) -> None:
@@ -60,7 +63,7 @@ class Plan:
         for name in ("epochs", "batch", "accumulate", "patience"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}.", allowed="It must be at least 1.")
-        for name, most in (("warmup", 1.0), ("average", 0.99999), ("decay", 1.0)):
+        for name, most in (("warmup", 1.0), ("average", 0.99999), ("decay", 1.0), ("balance", 1.0)):
             if not 0 <= getattr(self, name) <= most:
                 raise UsageError(f"{name} is {getattr(self, name)}.", allowed=f"It must lie between 0 and {most:g}.")
 

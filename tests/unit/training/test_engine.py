@@ -298,3 +298,23 @@ def test_weights_between_two_networks():
     first, second = {"w": torch.zeros(2), "n": torch.tensor(1)}, {"w": torch.ones(2), "n": torch.tensor(5)}
     assert mixed(first, second, 0.25)["w"].tolist() == [0.25, 0.25]
     assert mixed(first, second, 0.25)["n"].item() == 5
+
+
+def test_rare_classes_count_for_more(course):
+    learner = learner_of(course)
+    rows = torch.arange(ROWS)
+    given = {name: torch.from_numpy(each) for name, each in course.examples.batch(np.arange(ROWS)).items()}
+    learner.eval()
+    lesson = course.lessons["t"]
+    counts = np.bincount(lesson.y)
+    with torch.inference_mode():
+        alike = float(learner(given, rows))
+        learner.balance = 1.0
+        weights = learner._weights(lesson, "cpu").numpy()
+        assert np.allclose(weights * counts, ROWS / 2)  # each class as much as the other
+        own = torch.nn.functional.cross_entropy(
+            learner.head[0]((learner.embedding(given) - learner.mean) / learner.scale),
+            torch.from_numpy(lesson.y), reduction="none",
+        )  # fmt: skip
+        assert alike == pytest.approx(float(own.mean()), rel=1e-5)
+        assert float(learner(given, rows)) == pytest.approx(float((own * weights[lesson.y]).mean()), rel=1e-5)
