@@ -43,7 +43,7 @@ def loopback(host: str) -> bool:
 def _addresses(host: str) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
     """Return a host's addresses; none of one that there is not."""
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError:
         return []
     return [ipaddress.ip_address(str(each[4][0]).partition("%")[0]) for each in found]

@@ -19,6 +19,7 @@ from headstart.core.errors import MissingExtra
 from headstart.core.protocol import Protocol
 from headstart.server import openapi
 from headstart.server.batching import Busy
+from headstart.server.direct import App
 from headstart.server.errors import CLIENT_GONE, Errors
 from headstart.server.journal import Journal as Written
 from headstart.server.limits import Limits
@@ -81,7 +82,7 @@ def create_app(
         await service.stop()
 
     names = service.shelf.names()
-    app = FastAPI(
+    app = App(
         title=names[0] if len(names) == 1 else "headstart",
         version=VERSION,
         lifespan=lifespan,
@@ -90,8 +91,10 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.service, app.state.rollout = service, rollout
-    for protocol in spoken:
-        app.include_router(protocol.routes(service))
+    routers = [protocol.routes(service) for protocol in spoken]
+    for router in routers:
+        app.include_router(router)
+    app.errors, app.plain = errors, [route for router in routers for route in router.routes]
     openapi.describe(app, service)
     errors.answer(app)
     for each in reversed(list(guard)):

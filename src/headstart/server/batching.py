@@ -47,20 +47,21 @@ class Batcher:
 
     Args:
         metrics: where queue and batches are counted.
-        batches: how many batches' worth of work may wait in a lane; a request counts as at most one batch.
+        batches: how many batches' worth of work may wait in a lane; a request counts as at most half a batch.
 
     Attributes:
         failed: whether the model thread ended by an error, so that only a restart helps.
     """
 
     def __init__(self, metrics: Metrics, *, batches: int = 8) -> None:
-        self._metrics, self._room = metrics, batches * WHOLE
+        self._metrics, self._batches = metrics, batches
         self._changed = threading.Condition()
         self._lanes: dict[str, Lane] = {}
         self._full: dict[Lane, None] = {}  # the lanes in which jobs wait
         self._calls: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
         self._streams: deque[Stream] = deque()
-        self._rate, self._clock = 0.0, 0.0
+        self._clock = 0.0
+        self._waking = False
         self._stopped = False
         self._busy_since = 0.0
         self._between = False
@@ -98,7 +99,7 @@ class Batcher:
     def submit(
         self, work: Work, lane: str = "", *, deadline: float = NEVER, background: bool = False
     ) -> asyncio.Future[list[Any]]:
-        """Queue work; cancelling the future takes it out of the queue again.
+        """Queue work; cancelling the future takes it out of the queue again. Called in the event loop.
 
         Args:
             lane: the model's name.
@@ -109,25 +110,48 @@ class Batcher:
             Busy: the lane is full, or the model thread is not running.
         """
         self._check_running()
-        future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[Any]] = loop.create_future()
         if not work.costs:
             future.set_result([])
             return future
         cost = sum(work.costs)
         with self._changed:
             own = self._lane(lane, background)
-            job = Job(work, own, future, deadline, cost, min(cost, WHOLE))
-            if own.jobs and own.load + job.load > own.room:
+            load = min(cost, WHOLE if work.long else max(own.batch() // 2, 1))
+            if own.full(load, len(work.costs), long=work.long):
                 raise self._busy(own)
             if not own.jobs:
                 self._full[own] = None
                 own.clock = max(own.clock, self._clock)
-            own.jobs[job] = None
-            own.load += job.load
-            own.rows += len(work.costs)
-            self._changed.notify()
-        future.add_done_callback(lambda _: self._forget(job))
+            job = Job(work, own, future, deadline, cost, load)
+            own.add(job)
+        if not self._waking:
+            # Once all that has arrived is queued: the batch is larger, and the thread does not take turns with the loop.
+            self._waking = True
+            loop.call_soon(self._wake)
+        future.add_done_callback(lambda future: self._forget(job) if future.cancelled() else None)
         return future
+
+    def check(self, lane: str, least: int) -> None:
+        """Refuse what cannot be taken before it is prepared.
+
+        Args:
+            least: what it costs at least.
+
+        Raises:
+            Busy: the lane is full.
+        """
+        own = self._lanes.get(lane)
+        if own is not None and own.jobs:
+            with self._changed:
+                if own.full(least):
+                    raise self._busy(own)
+
+    def learn(self, lane: str, cost: int, seconds: float) -> None:
+        """Take note of how long the model took, so that the first batches are not too large."""
+        with self._changed:
+            self._lane(lane, False).pace.note(cost, seconds)
 
     def call(self, function: Callable[[], Any]) -> asyncio.Future[Any]:
         """Run a function in the model thread, between batches, and return its result as a future.
@@ -194,14 +218,15 @@ class Batcher:
     def _lane(self, name: str, background: bool) -> Lane:
         found = self._lanes.get(name)
         if found is None:
-            room = WHOLE if background else self._room
-            found = self._lanes[name] = Lane(name, room, self._metrics.lane(name, self.waiting), background)
+            batches = 1 if background else self._batches
+            found = self._lanes[name] = Lane(name, batches, self._metrics.lane(name, self.waiting), background)
         return found
 
     def _busy(self, lane: Lane) -> Busy:
-        load = sum(each.load for each in self._full)
-        ahead = min(lane.load * len(self._full), load)
-        seconds = math.ceil(ahead / self._rate) if self._rate else 1
+        lane.refused = time.monotonic()
+        # The lanes take turns: each has to wait for as much of the others as for its own.
+        ahead = min(lane.left * len(self._full), sum(each.left for each in self._full))
+        seconds = math.ceil(ahead / lane.pace.rate) if lane.pace.rate else 1
         return Busy(
             f"The queue is full: {lane.rows:,} rows are waiting.",
             retry_after=min(max(seconds, 1), LONGEST_WAIT),
@@ -209,6 +234,7 @@ class Batcher:
         )
 
     def _wake(self) -> None:
+        self._waking = False
         with self._changed:
             self._changed.notify()
 
@@ -308,8 +334,9 @@ class Batcher:
         self._metrics.batch_items.observe(sum(len(each.part) for each in parts))
         outcomes: list[Outcome] = []
         self._timed(lambda: outcomes.extend(answered(parts)))
-        speed = sum(part.cost for part in parts) / max(time.monotonic() - started, 1e-6)
-        self._rate = 0.8 * self._rate + 0.2 * speed if self._rate else speed
+        cost, seconds = sum(part.cost for part in parts), time.monotonic() - started
+        for lane in {part.job.lane for part in parts}:
+            lane.pace.note(cost, seconds)
         self._tell(outcomes)
 
     def _tell(self, outcomes: list[Outcome]) -> None:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, final
 
 from headstart.server.metrics import Lane as LaneMetrics
+from headstart.server.pace import Pace
 from headstart.server.work import WHOLE, Part, Work
+
+BATCH_SECONDS, PRESSED_SECONDS = 0.1, 0.05
+"""What a batch may take, so that whoever comes meanwhile does not wait longer; and while more comes than can be done."""
+CALM_SECONDS = 1.0
+"""After so many seconds without a refusal a lane counts as calm again."""
+FEW = 64
+"""Rows that may wait in a calm lane however slow the model is."""
 
 
 @final
@@ -19,7 +28,7 @@ class Job:
 
     Args:
         left: cost of the rows that the model has not taken.
-        load: what it counts for in its lane: its cost, and at most one batch.
+        load: what it counts for in its lane: its cost, and at most half a batch.
         deadline: when nobody waits for the answer any more, on the monotonic clock.
     """
 
@@ -74,24 +83,67 @@ class Lane:
     """The bounded queue of one model.
 
     Args:
-        room: what may wait in it, in parts of `WHOLE`.
+        batches: how many batches may wait in it.
         background: whether it is served only when nothing else waits.
+        pace: how fast its model is, and so what a batch is.
+        load: what waits, each job with at most half a batch.
+        left: what all that waits costs.
         clock: how much of the model's time it has had; the lane that has had least comes next.
+        refused: when it was full last, on the monotonic clock.
     """
 
     name: str
-    room: int
+    batches: int
     measures: LaneMetrics
     background: bool = False
     jobs: dict[Job, None] = field(default_factory=dict)  # in order of arrival; a job leaves in one step
+    pace: Pace = field(default_factory=Pace)
     load: int = 0
+    left: int = 0
     rows: int = 0
     clock: float = 0.0
+    refused: float = -math.inf
+
+    def add(self, job: Job) -> None:
+        """Put a job at the end."""
+        self.jobs[job] = None
+        self.load += job.load
+        self.left += job.left
+        self.rows += len(job.work.costs)
 
     def remove(self, job: Job) -> None:
         """Take a job out."""
         del self.jobs[job]
         self.load -= job.load
+        self.left -= job.left
+
+    def full(self, load: int, rows: int = 1, *, long: bool = False) -> bool:
+        """Return whether so much more is too much.
+
+        A lane that is calm takes a burst of several batches. One that is pressed lets only the next batch wait: more
+        would be answered no sooner, and everybody would wait longer.
+
+        Args:
+            long: whether it is the work of a network that writes, whose batches take as long as they take.
+        """
+        if not self.jobs:
+            return False
+        if long or self.background:
+            return self.load + load > self.batches * WHOLE
+        pressed = self.pressed
+        if not pressed and self.rows + rows <= FEW:
+            return False
+        return self.load + load > self.batch() * (1 if pressed else self.batches)
+
+    @property
+    def pressed(self) -> bool:
+        """Whether more comes than its model can answer: it has lately refused something."""
+        return time.monotonic() - self.refused < CALM_SECONDS
+
+    def batch(self) -> int:
+        """Return what the next batch may cost."""
+        return self.pace.batch(PRESSED_SECONDS if self.pressed else BATCH_SECONDS)
+
 
 
 def draw(lanes: list[Lane]) -> tuple[list[JobPart], list[Job]]:
@@ -105,15 +157,18 @@ def draw(lanes: list[Lane]) -> tuple[list[JobPart], list[Job]]:
     lanes = sorted((lane for lane in lanes if lane.jobs), key=lambda lane: (lane.background, lane.clock))
     if not lanes:
         return [], late
-    group = next(iter(lanes[0].jobs)).work.group
-    window, firsts = _window([lane for lane in lanes if lane.background == lanes[0].background], group)
-    spare = max(WHOLE - firsts, 0)
+    first_work = next(iter(lanes[0].jobs)).work
+    whole = WHOLE if first_work.long else lanes[0].batch()
+    beside = [lane for lane in lanes if lane.background == lanes[0].background]
+    window, firsts = _window(beside, first_work.group, whole)
+    spare = max(whole - firsts, 0)
     parts = []
     # Those with little left come first, so that what they do not need goes to the others.
     for place, job in enumerate(sorted(window, key=lambda job: job.left)):
         first = job.next_cost
         part = job.take(first + spare // (len(window) - place))
         spare -= part.cost - first
+        job.lane.left -= part.cost
         parts.append(part)
         job.lane.clock += part.cost
         job.lane.rows -= len(part.part)
@@ -122,7 +177,7 @@ def draw(lanes: list[Lane]) -> tuple[list[JobPart], list[Job]]:
     return parts, late
 
 
-def _window(lanes: list[Lane], group: Any) -> tuple[list[Job], int]:
+def _window(lanes: list[Lane], group: Any, whole: int) -> tuple[list[Job], int]:
     """Return the oldest jobs of a group, the lanes in turn, whose first rows fit into a batch, and what those cost."""
     window: list[Job] = []
     firsts = 0
@@ -133,7 +188,7 @@ def _window(lanes: list[Lane], group: Any) -> tuple[list[Job], int]:
             if job is None:
                 turns.remove(turn)
                 continue
-            if window and firsts + job.next_cost > WHOLE:
+            if window and firsts + job.next_cost > whole:
                 return window, firsts
             window.append(job)
             firsts += job.next_cost

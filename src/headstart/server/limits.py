@@ -19,7 +19,8 @@ class Limits:
         body_seconds: time in which a body must have arrived.
         rows: most rows in one request.
         budget: what fits into a batch.
-        queue_batches: how many batches' worth of requests may wait for a model; more are refused.
+        queue_batches: how many batches' worth of requests may wait for a model, a batch being what it answers in a
+            tenth of a second; more are refused, and until nothing is refused any more one batch may wait.
         streams: how many texts are written side by side.
         decoding: how many requests may wait for a thread that decodes their files.
         stuck_seconds: how long one batch may take before the server says that it is dead.
@@ -30,7 +31,7 @@ class Limits:
     body_seconds: float = 30.0
     rows: int = 10_000
     budget: Budget = field(default_factory=Budget)
-    queue_batches: int = 8
+    queue_batches: int = 4
     streams: int = 8
     decoding: int = 64
     stuck_seconds: float = 600.0

@@ -72,6 +72,7 @@ class Metrics:
         self.request_seconds = Histogram(
             "headstart_request_seconds", "Time from request to answer.", ["route"], registry=own, buckets=SECONDS
         )
+        self._answered: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self.inflight = Gauge("headstart_inflight", "HTTP requests in progress.", registry=own)
         self.rejected = Counter("headstart_rejected", "Requests refused, by reason.", ["reason"], registry=own)
         self.batch_items = Histogram("headstart_batch_items", "Rows in a batch.", registry=own, buckets=ITEMS)
@@ -135,8 +136,12 @@ class Metrics:
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count one HTTP request."""
-        self.requests.labels(route, str(status)).inc()
-        self.request_seconds.labels(route).observe(seconds)
+        known = self._answered.get((route, status))
+        if known is None:
+            known = self.requests.labels(route, str(status)), self.request_seconds.labels(route)
+            self._answered[route, status] = known
+        known[0].inc()
+        known[1].observe(seconds)
 
     def text(self, accept: str) -> tuple[bytes, str]:
         """Return all measures and their content type, in the exposition format that `accept` asks for."""

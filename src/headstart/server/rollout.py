@@ -15,6 +15,7 @@ from headstart.server.piped import Piped, Whole
 from headstart.server.served import Served
 from headstart.server.service import Service
 from headstart.server.shadow import lane_of
+from headstart.server.work import WHOLE
 
 Opener = Callable[[str], Any]
 """Opens what a text names, a bundle's folder or a reference, as a Runtime or a Whole."""
@@ -134,7 +135,12 @@ class Rollout:
         budget = self.service.limits.budget
         if isinstance(opened, Runtime):
             path = str(opened.bundle.path) if opened.bundle else ""
-            return Fitted(opened, name, version, budget, origin or path)
+            fitted = Fitted(opened, name, version, budget, origin or path)
+            # Making it has warmed it up, so that now it takes as long as it always will.
+            started = time.perf_counter()
+            fitted.predict_rows([fitted.example])
+            self.service.batcher.learn(name, WHOLE // budget.rows, time.perf_counter() - started)
+            return fitted
         assert isinstance(opened, Whole)
         return Piped(opened, name, version, budget, origin, self.service.batcher.pause)
 

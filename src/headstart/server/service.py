@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, final
 
@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from headstart.core.errors import HeadstartError, RequestError
 from headstart.server.batching import NEVER, Batcher, Busy, Expired
-from headstart.server.bodies import read_body
+from headstart.server.bodies import header, read_body
 from headstart.server.inputs import admitted
 from headstart.server.keyring import permit
 from headstart.server.limits import Limits
@@ -23,10 +23,10 @@ from headstart.server.metrics import Metrics, Version
 from headstart.server.served import INLINE, Served
 from headstart.server.shadow import Shadow
 from headstart.server.shelf import Shelf, request_id
-from headstart.server.work import Answer, Row, Work
+from headstart.server.work import WHOLE, Answer, Row, Work
 
 NONE: Mapping[str, Any] = {}
-TIMEOUT = "x-request-timeout"
+TIMEOUT = b"x-request-timeout"
 FILES_AT_ONCE = 64
 """Rows with files of one request that are decoded and queued at a time, which bounds memory."""
 
@@ -123,6 +123,7 @@ class Service:
         """
         started, measures, deadline = time.perf_counter(), self.measures(served), self.deadline(request)
         permit(request.scope, served.name, len(rows))
+        self._check_room(served)
         rows = await admitted(rows, served.fields.files, self.limits.caps, self.in_pool)
         served.users += 1
         try:
@@ -234,7 +235,7 @@ class Service:
         Raises:
             RequestError: the header is no number of seconds (status 400).
         """
-        given = request.headers.get(TIMEOUT)
+        given = header(request.scope, TIMEOUT)
         if given is None:
             return NEVER
         try:
@@ -287,6 +288,13 @@ class Service:
             if waiting is not None:
                 waiting.cancel()
 
+    def _check_room(self, served: Served) -> None:
+        """Refuse at once what would be refused once it is prepared."""
+        try:
+            self.batcher.check(served.name, WHOLE // served.budget.rows)
+        except Busy as error:
+            raise self.refused("queue_full", error) from None
+
     def _submit(self, work: Work, served: Served, deadline: float) -> asyncio.Future[list[Any]]:
         try:
             return self.batcher.submit(work, served.name, deadline=deadline)
@@ -296,17 +304,55 @@ class Service:
     async def _raced(self, request: Request, coming: Any, deadline: float) -> Any:
         """Return what is coming, unless the client leaves or its time is over before."""
         answers = asyncio.ensure_future(coming)
-        left = asyncio.ensure_future(departure(request.receive))
         try:
-            await asyncio.wait((answers, left), timeout=_left(deadline), return_when=asyncio.FIRST_COMPLETED)
-            if answers.done():
-                return answers.result()
-            raise ClientDisconnect if left.done() else _expired()
+            return await first_of(answers, departure(request.receive), _left(deadline))
         except Expired as error:
             raise self.refused("expired", error) from None
         finally:
-            left.cancel()
             answers.cancel()
+
+
+async def first_of(answers: asyncio.Future[Any], leaving: Coroutine[Any, Any, None], seconds: float | None) -> Any:
+    """Return the answers, unless the client leaves or the time is over before; all in the task of the request.
+
+    The task waits for the client to leave, and is called back from there, as `asyncio.timeout` does it: a second task
+    for each request costs more than all of its other bookkeeping.
+
+    Args:
+        answers: what is coming.
+        leaving: ends when the client has left.
+        seconds: how long to wait; None for ever.
+
+    Raises:
+        ClientDisconnect: the client has left.
+        Expired: the time is over.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    waiting, called = True, False
+
+    def call_back(_: Any = None) -> None:
+        nonlocal called
+        if waiting and not called:
+            called = True
+            task.cancel()
+
+    loop = asyncio.get_running_loop()
+    answers.add_done_callback(call_back)
+    late = None if seconds is None else loop.call_later(seconds, call_back)
+    try:
+        await leaving
+    except asyncio.CancelledError:
+        if not called or task.uncancel() > 0:
+            raise
+    finally:
+        waiting = False
+        answers.remove_done_callback(call_back)
+        if late is not None:
+            late.cancel()
+    if answers.done():
+        return answers.result()
+    raise _expired() if called else ClientDisconnect
 
 
 def _expired() -> Expired:

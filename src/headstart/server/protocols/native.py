@@ -14,6 +14,7 @@ from headstart.core import VERSION
 from headstart.core.errors import RequestError, UsageError, listed, nearest
 from headstart.core.protocol import Protocol
 from headstart.server import openapi, page
+from headstart.server.bodies import header
 from headstart.server.errors import error_response, json_response
 from headstart.server.rows import kind, read_json, short
 from headstart.server.served import Served
@@ -65,7 +66,7 @@ def _predict_routes(router: APIRouter, service: Service) -> None:
 
 
 async def _predicted(service: Service, request: Request, served: Served) -> Response:
-    body, content_type = await service.body(request), request.headers.get("content-type", "")
+    body, content_type = await service.body(request), header(request.scope, b"content-type") or ""
     options = _options(request, served) if request.scope["query_string"] else {}
     if is_upload(content_type, served.fields):
         uploaded, many = await read_upload(body, content_type, served.fields)

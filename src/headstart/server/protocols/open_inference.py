@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 
 from headstart.core.errors import RequestError, listed, nearest
 from headstart.core.protocol import Protocol
+from headstart.server.bodies import header
 from headstart.server.errors import json_response
 from headstart.server.protocols import _about, _schemas, _tensors
 from headstart.server.protocols._cells import rows_of, texts_of
@@ -18,7 +19,7 @@ from headstart.server.rows import kind, read_json, short
 from headstart.server.served import Served
 from headstart.server.service import TIMEOUT, Service
 
-HEADER = "Inference-Header-Content-Length"
+HEADER = b"inference-header-content-length"
 IGNORED = ("priority", "timeout", "content_type", "headers", "triton_enable_empty_final_response")
 """Parameters of a request that are no options of a model."""
 LARGE = 100_000
@@ -163,8 +164,8 @@ def _infer_routes(router: APIRouter, service: Service) -> None:
     async def infer(request: Request, name: str, version: str = "") -> Response:
         """Send one input for each column: `[n]` or `[n, 1]`, BYTES for texts and files, numbers as they are."""
         served = service.shelf.find(name, version)
-        body, header = await service.body(request), request.headers.get(HEADER)
-        read = await service.in_pool(_read, body, header) if len(body) > LARGE else _read(body, header)
+        body, length = await service.body(request), header(request.scope, HEADER)
+        read = await service.in_pool(_read, body, length) if len(body) > LARGE else _read(body, length)
         return await _answered(service, request, served, read)
 
 
@@ -242,7 +243,7 @@ async def _answered(service: Service, request: Request, served: Served, asked: _
     body, length = _tensors.written(head, [(tensors[name], binary) for name, binary in wanted.items()])
     if length is None:
         return Response(body, media_type="application/json")
-    return Response(body, media_type="application/octet-stream", headers={HEADER: str(length)})
+    return Response(body, media_type="application/octet-stream", headers={HEADER.decode(): str(length)})
 
 
 def _own_vectors(served: Served) -> bool:
@@ -265,7 +266,7 @@ def _check_outputs(served: Served, outputs: Mapping[str, bool] | None) -> None:
 
 def _allow(request: Request, microseconds: Any) -> None:
     """Let the request's own `timeout` hold, unless a header gives one."""
-    if microseconds is None or TIMEOUT in request.headers:
+    if microseconds is None or header(request.scope, TIMEOUT) is not None:
         return
     if isinstance(microseconds, bool) or not isinstance(microseconds, int) or microseconds <= 0:
         raise RequestError(
@@ -273,8 +274,8 @@ def _allow(request: Request, microseconds: Any) -> None:
             status=400,
             allowed="Microseconds, a whole number above 0.",
         )
-    # The service reads the header; `request.headers` has made a list of the scope's.
-    request.scope["headers"].append((TIMEOUT.encode(), str(microseconds / 1e6).encode()))
+    # Where the service looks for it.
+    request.scope["headers"] = [*request.scope["headers"], (TIMEOUT, str(microseconds / 1e6).encode())]
 
 
 def _options(served: Served, parameters: Mapping[str, Any]) -> dict[str, Any]:
