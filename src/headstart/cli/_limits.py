@@ -18,7 +18,7 @@ KNOBS = {
     "max_audio_seconds": (float, 3600.0, "S", "longest recording"),
     "max_tokens": (int, 4096, "N", "longest text that a request may ask for"),
     "batch_rows": (int, 256, "N", "most rows that go to the model together"),
-    "queue_batches": (int, 4, "N", "batches of 0.1 s that may wait for a model; more requests are refused"),
+    "queue_batches": (int, 3, "N", "batches of 0.1 s that may wait for a model; more requests are refused"),
 }
 """Type, default, unit and meaning of each option."""
 

@@ -12,7 +12,7 @@ from typing import Any, final
 
 from headstart.core.errors import ResourceError
 from headstart.server.halving import Outcome, answered
-from headstart.server.lanes import Job, JobPart, Lane, draw
+from headstart.server.lanes import PRESSED_SECONDS, Job, JobPart, Lane, draw
 from headstart.server.metrics import Metrics
 from headstart.server.streams import Stream
 from headstart.server.work import WHOLE, Part, Work
@@ -47,7 +47,7 @@ class Batcher:
 
     Args:
         metrics: where queue and batches are counted.
-        batches: how many batches' worth of work may wait in a lane; a request counts as at most half a batch.
+        batches: how many batches' worth of work may wait in a lane; a request counts as at most half of a small one.
 
     Attributes:
         failed: whether the model thread ended by an error, so that only a restart helps.
@@ -118,7 +118,7 @@ class Batcher:
         cost = sum(work.costs)
         with self._changed:
             own = self._lane(lane, background)
-            load = min(cost, WHOLE if work.long else max(own.batch() // 2, 1))
+            load = min(cost, WHOLE if work.long else max(own.pace.batch(PRESSED_SECONDS) // 2, work.costs[0]))
             if own.full(load, len(work.costs), long=work.long):
                 raise self._busy(own)
             if not own.jobs:
@@ -127,7 +127,7 @@ class Batcher:
             job = Job(work, own, future, deadline, cost, load)
             own.add(job)
         if not self._waking:
-            # Once all that has arrived is queued: the batch is larger, and the thread does not take turns with the loop.
+            # Once all that has arrived is queued: the batch is larger, and the thread does not compete with the loop.
             self._waking = True
             loop.call_soon(self._wake)
         future.add_done_callback(lambda future: self._forget(job) if future.cancelled() else None)

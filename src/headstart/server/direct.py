@@ -123,7 +123,7 @@ class App(FastAPI):
     plain: Sequence[APIRoute]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, without asking each time whether OpenTelemetry is set up: `server.tracing` has done it."""
+        """Answer one request, and do not look for OpenTelemetry each time: `server.tracing` has done it."""
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return

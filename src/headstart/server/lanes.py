@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import time
 from collections.abc import Iterator
@@ -14,10 +15,12 @@ from headstart.server.pace import Pace
 from headstart.server.work import WHOLE, Part, Work
 
 BATCH_SECONDS, PRESSED_SECONDS = 0.1, 0.05
-"""What a batch may take, so that whoever comes meanwhile does not wait longer; and while more comes than can be done."""
+"""What a batch may take, so that whoever comes meanwhile does not wait longer; and that in a lane that is pressed."""
 CALM_SECONDS = 1.0
 """After so many seconds without a refusal a lane counts as calm again."""
-FEW = 64
+AHEAD = 4
+"""Batches from among whose rows those of one length are chosen, so that nobody is overtaken without end."""
+FEW = 16
 """Rows that may wait in a calm lane however slow the model is."""
 
 
@@ -28,7 +31,7 @@ class Job:
 
     Args:
         left: cost of the rows that the model has not taken.
-        load: what it counts for in its lane: its cost, and at most half a batch.
+        load: what it counts for in its lane: its cost, and at most half a batch of a pressed lane.
         deadline: when nobody waits for the answer any more, on the monotonic clock.
     """
 
@@ -86,7 +89,7 @@ class Lane:
         batches: how many batches may wait in it.
         background: whether it is served only when nothing else waits.
         pace: how fast its model is, and so what a batch is.
-        load: what waits, each job with at most half a batch.
+        load: what waits, each job with its `load`.
         left: what all that waits costs.
         clock: how much of the model's time it has had; the lane that has had least comes next.
         refused: when it was full last, on the monotonic clock.
@@ -128,8 +131,10 @@ class Lane:
         """
         if not self.jobs:
             return False
+        if self.load + load > self.batches * WHOLE:
+            return True
         if long or self.background:
-            return self.load + load > self.batches * WHOLE
+            return False
         pressed = self.pressed
         if not pressed and self.rows + rows <= FEW:
             return False
@@ -143,7 +148,6 @@ class Lane:
     def batch(self) -> int:
         """Return what the next batch may cost."""
         return self.pace.batch(PRESSED_SECONDS if self.pressed else BATCH_SECONDS)
-
 
 
 def draw(lanes: list[Lane]) -> tuple[list[JobPart], list[Job]]:
@@ -178,10 +182,22 @@ def draw(lanes: list[Lane]) -> tuple[list[JobPart], list[Job]]:
 
 
 def _window(lanes: list[Lane], group: Any, whole: int) -> tuple[list[Job], int]:
-    """Return the oldest jobs of a group, the lanes in turn, whose first rows fit into a batch, and what those cost."""
+    """Return jobs of a group, the lanes in turn, whose first rows fit into a batch, and what those cost.
+
+    Where not all do, those that are as long as the oldest come before others.
+    """
     window: list[Job] = []
     firsts = 0
-    turns: list[Iterator[Job]] = [(job for job in lane.jobs if job.work.group == group) for lane in lanes]
+    queues = [[job for job in lane.jobs if job.work.group == group] for lane in lanes]
+    first = queues[0][0]
+    if sum(job.next_cost for queue in queues for job in queue) > whole:
+        # Long and short texts in one pass are all as dear as the longest; the oldest comes first in any case.
+        queues = [
+            sorted(_oldest(queue, AHEAD * whole), key=lambda job: abs(job.next_cost - first.next_cost))
+            for queue in queues
+        ]
+        queues[0].sort(key=lambda job: job is not first)
+    turns: list[Iterator[Job]] = [iter(queue) for queue in queues]
     while turns:
         for turn in list(turns):
             job = next(turn, None)
@@ -193,6 +209,12 @@ def _window(lanes: list[Lane], group: Any, whole: int) -> tuple[list[Job], int]:
             window.append(job)
             firsts += job.next_cost
     return window, firsts
+
+
+def _oldest(queue: list[Job], most: int) -> list[Job]:
+    """Return the first jobs whose next rows cost no more than `most`."""
+    costs = itertools.accumulate(job.next_cost for job in queue)
+    return [job for job, cost in zip(queue, costs, strict=True) if cost <= most] or queue[:1]
 
 
 def _expired(lanes: list[Lane]) -> list[Job]:

@@ -31,7 +31,7 @@ class Limits:
     body_seconds: float = 30.0
     rows: int = 10_000
     budget: Budget = field(default_factory=Budget)
-    queue_batches: int = 4
+    queue_batches: int = 3
     streams: int = 8
     decoding: int = 64
     stuck_seconds: float = 600.0

@@ -24,7 +24,7 @@ Answer = dict[str, Any]
 @final
 @dataclass(frozen=True)
 class Budget:
-    """What fits into one batch; whichever of them is used up first ends it.
+    """What fits into one batch; whichever of them is used up first ends it, and rows and characters add up.
 
     Args:
         rows: most rows.
@@ -41,7 +41,7 @@ class Budget:
     def cost(self, characters: int = 0, values: int = 0, file_bytes: int = 0) -> int:
         """Return what a row costs, in parts of `WHOLE`."""
         if not values and not file_bytes:
-            return max(1, WHOLE // self.rows, WHOLE * characters // self.characters)
+            return max(1, WHOLE // self.rows + WHOLE * characters // self.characters)
         used = max(characters / self.characters, values / self.values, file_bytes / self.file_bytes)
         return max(1, WHOLE // self.rows, int(WHOLE * used))
 
