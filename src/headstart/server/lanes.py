@@ -20,8 +20,10 @@ CALM_SECONDS = 1.0
 """After so many seconds without a refusal a lane counts as calm again."""
 AHEAD = 4
 """Batches from among whose rows those of one length are chosen, so that nobody is overtaken without end."""
-FEW = 16
-"""Rows that may wait in a calm lane however slow the model is."""
+FEW, FEWEST = 16, 4
+"""Rows that may wait in a calm lane beyond its batches: where that takes no longer than `SHORT`, and in any case."""
+SHORT = 0.5
+"""Seconds for which a burst may wait; all that comes in it waits so long, before the first is refused."""
 
 
 @final
@@ -136,9 +138,14 @@ class Lane:
         if long or self.background:
             return False
         pressed = self.pressed
-        if not pressed and self.rows + rows <= FEW:
+        if not pressed and self._short(rows, load):
             return False
         return self.load + load > self.batch() * (1 if pressed else self.batches)
+
+    def _short(self, rows: int, load: int) -> bool:
+        """Return whether what waits, and some rows more, are answered soon enough to be taken in a burst."""
+        soon = not self.pace.rate or self.load + load <= SHORT * self.pace.rate
+        return self.rows + rows <= (FEW if soon else FEWEST)
 
     @property
     def pressed(self) -> bool:
