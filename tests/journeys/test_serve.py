@@ -78,12 +78,12 @@ def test_fifty_megabytes_are_refused_at_once(server):
         pass  # The server may close the connection before all of it was sent.
     assert time.monotonic() - started < 10
     assert _peak(process) - before < 40_000
+    assert client.get("/health/live").status_code == 200
 
 
 def _peak(process) -> int:
     """Return the most memory that a process has had, in kB."""
     return int(Path(f"/proc/{process.pid}/status").read_text().split("VmHWM:")[1].split()[0])
-    assert client.get("/health/live").status_code == 200
 
 
 def test_a_taken_port_is_named(server, bundle, headstart):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,6 +73,9 @@ def whole(table, bert, tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("moment", [1, 3])
 def test_killed_it_goes_on_and_ends_with_the_same_bits(table, bert, whole, tmp_path, moment):
+    # Which engine is fastest here was measured once; another measurement might choose another one.
+    if (whole.parent / "cache/engines").is_dir():
+        shutil.copytree(whole.parent / "cache/engines", tmp_path / "cache/engines")
     started = subprocess.Popen(
         command(table, bert, tmp_path / "m"), env=environment(tmp_path / "cache"),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

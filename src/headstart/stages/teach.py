@@ -74,8 +74,7 @@ def teach(
     left = for_tuning(budget, timings["judge before"])
     room = Classroom(task, ready, reason, material, recipe, left, progress, resume)
     with timed(timings, "tune"):
-        climbs = recipe.method == "auto" and recipe.budget
-        climbed = climb(room) if climbs else taught_by(method, room)
+        climbed = climb(room) if room.climbs else taught_by(method, room)
         opened = climbed.opened
     with timed(timings, "judge after"):
         after = exam.sat(opened.network, opened.session, progress)
@@ -97,7 +96,7 @@ def teach(
         save_taught(part, recipe, task, objective, opened)
         write_report(part, report)
     progress.say(f"wrote {place}")
-    remove([room.folder(name, options) for name, options in (WAYS if climbs else [(method, {})])])
+    remove([room.folder(name, options) for name, options in (WAYS if room.climbs else [(method, {})])])
     return open_taught(place, progress)
 
 

@@ -17,7 +17,7 @@ from headstart import methods
 from headstart.core import VERSION
 from headstart.core.backbone import Network
 from headstart.core.course import Course, Examples, Tuned
-from headstart.core.errors import HubError, MissingExtra, ResourceError, UsageError
+from headstart.core.errors import HubError, MissingExtra, ResourceError, UsageError, listed, nearest
 from headstart.core.files import cache_folder
 from headstart.core.method import Budget, NetworkMethod
 from headstart.core.progress import Progress
@@ -78,6 +78,11 @@ class Classroom:
     progress: Progress
     resume: bool
 
+    @property
+    def climbs(self) -> bool:
+        """Whether several methods are tried."""
+        return self.recipe.method == "auto" and bool(self.recipe.budget)
+
     @cached_property
     def exam(self) -> Exam:
         """The held-out training rows."""
@@ -115,7 +120,7 @@ class Classroom:
     def _settings(self, name: str) -> dict[str, Any]:
         objective, recipe = self.material.objective, self.recipe
         keeps = methods.network_methods()[name].keeps
-        known = settings_of([name]) if recipe.method == "auto" else recipe.options
+        known = settings_of([name]) if self.climbs else recipe.options
         own = {
             key: value
             for key, value in recipe.options.items()
@@ -162,8 +167,10 @@ def climb(room: Classroom) -> Climbed:
     """Try the rungs in order, and keep what wins on held-out rows by more than a standard error.
 
     Raises:
-        ResourceError: the network cannot answer yet, and no method could be tried.
+        ResourceError: no method could be tried.
+        UsageError: there is a setting that none of them has.
     """
+    _check_settings(room)
     best: Climbed | None = None
     sat: Sat | None = None
     ladder = [Rung(AS_IT_IS, why=room.unable)]
@@ -179,10 +186,21 @@ def climb(room: Classroom) -> Climbed:
         ladder.append(rung)
         if found is not None and rung.kept:
             best, sat = found, theirs
-    if best is None:
+    if best is None or all(each.score is None for each in ladder[1:]):
         reasons = " ".join(f"{each.name}: {each.why}" for each in ladder[1:])
         raise ResourceError(f"No method could be tried. {reasons}", hint="Give a larger --budget.")
     return replace(best, ladder=ladder)
+
+
+def _check_settings(room: Classroom) -> None:
+    known = settings_of([name for name, _ in WAYS]) | set(OWN.get(room.task, ()))
+    for name in room.recipe.options:
+        if name not in known:
+            raise UsageError(
+                f"There is no setting '{name}'.",
+                allowed=f"Settings: {listed(sorted(known), 40)}.",
+                hint=nearest(name, known),
+            )
 
 
 def _try(

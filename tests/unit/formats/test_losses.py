@@ -8,7 +8,6 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed; `make test-all` installs it")
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
-from headstart.core.errors import UsageError  # noqa: E402
 from headstart.formats import _transformers_rows  # noqa: E402
 from tests.unit.pipelines import toys  # noqa: E402
 
@@ -172,8 +171,3 @@ class TestHidden:
         network, session = toys.opened(toys.bert(tmp_path, "BertForMaskedLM"), "fill_mask")
         found = descend(session.trainable(), tensors(self.given(network)))
         assert found[-1] < 0.5 * found[0]
-
-    def test_a_network_that_is_to_embed_has_none(self, tmp_path):
-        network, session = toys.opened(toys.bert(tmp_path, "BertModel"), "embed")
-        with pytest.raises(UsageError, match="embed"):
-            session.trainable().loss(tensors(self.given(network)))
