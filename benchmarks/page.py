@@ -241,7 +241,11 @@ def machines(results: dict[str, Any]) -> list[str]:
     for section, machine in results.get("machines", {}).items():
         by.setdefault(machine, []).append(section)
     told = [f"* {machine}: {', '.join(sections)}" for machine, sections in by.items()]
-    known = {*results.get("machines", {}), "machines", "embedding"}
+    if busy := results.get("busy"):
+        told += [
+            f"* measured while the machine did other work, too, so that their seconds are too long: {', '.join(busy)}"
+        ]
+    known = {*results.get("machines", {}), "machines", "embedding", "busy"}
     earlier = [section for section in results if section not in known]
     return told + ([f"* an earlier machine, not recorded: {', '.join(earlier)}"] if earlier else [])
 
@@ -251,8 +255,8 @@ def main() -> None:
     page = [
         "# Benchmarks",
         "",
-        "Measured by `make bench` and written by `benchmarks/page.py`. One label was typed by hand: the machine of the",
-        "older embedding table, whose run did not record it.",
+        "Measured by `make bench` and written by `benchmarks/page.py`. Typed by hand are the machine of the",
+        "older embedding table, whose run did not record it, and which sections were measured on a busy machine.",
         "Seconds are of the whole command with an empty cache: start, embedding, race, baseline, calibration, report.",
         "",
         "## Accuracy",

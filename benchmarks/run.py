@@ -77,6 +77,7 @@ def main() -> None:
         else:
             results[name] = json.loads(done.stdout)
             results.setdefault("machines", {})[name] = machine()
+        results["busy"] = [each for each in results.get("busy", []) if each != name]
         print(done.stdout, flush=True)
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     subprocess.run([sys.executable, str(FOLDER / "page.py")], check=True)
