@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,10 @@ class Ended(str):
         made = super().__new__(cls)
         made.tokens, made.how = tokens, how
         return made
+
+
+NUMBERS = frozenset(("max_tokens", "temperature", "top_p", "seed", "steps", "guidance", "truncation"))
+"""Options that are numbers though nothing stands in their place by default."""
 
 
 class Pipeline(ABC):
@@ -112,7 +117,7 @@ class Pipeline(ABC):
         """Return all options, those given in place of the defaults.
 
         Raises:
-            UsageError: one is given that this pipeline does not have.
+            UsageError: one is given that this pipeline does not have, or that is no number where it must be one.
         """
         unknown = [name for name in given if name not in self.options]
         if unknown:
@@ -122,4 +127,20 @@ class Pipeline(ABC):
                 allowed=f"Its options: {listed(flags)}." if flags else "It has none.",
                 hint="--task names another one.",
             )
-        return {**self.options, **given}
+        return {**self.options, **{name: self._checked(name, value) for name, value in given.items()}}
+
+    def _checked(self, name: str, value: Any) -> Any:
+        """Return an option's value, as a number where it must be one."""
+        usual = self.options[name]
+        if value is None or not (name in NUMBERS or (type(usual) in (int, float))):
+            return value
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            shown = repr(value)[:60]
+            raise UsageError(f"'{name.replace('_', '-')}' is {shown}.", allowed="It is a number.")
+        if not isinstance(value, str):
+            return value
+        return int(number) if number.is_integer() else number
