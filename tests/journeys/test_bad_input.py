@@ -37,6 +37,12 @@ def few(rows, count=60):
     return [{"text": row["body"], "label": row["department"]} for row in rows[:count]]
 
 
+def test_a_mistyped_option_suggests_the_nearest(refused):
+    assert "Did you mean '--port'" in refused("serve", "models/any", "--prot", "8000")
+    assert "'headstart fit' does not take --targett" in refused("fit", "--targett", "x")
+    assert "See: headstart fit --help" in refused("fit", "a.csv", "b.csv")
+
+
 def test_a_missing_file(refused, tmp_path):
     (tmp_path / "tickets.csv").write_text("a,b\n")
     said = refused("fit", tmp_path / "tickts.csv", "--target", "label")

@@ -120,7 +120,9 @@ def _run(given: Sequence[str]) -> int:
             allowed=f"Commands: {', '.join(COMMANDS)}.",
             hint=nearest(command, COMMANDS),
         )
-    chosen = parser(command).parse_args(given)
+    chosen, left = parser(command).parse_known_args(given)
+    if left:
+        raise _not_known(command, left)
     # Killing a process politely should clean up just as Ctrl-C does; `serve` has its own way.
     if chosen.command != "serve":
         signal.signal(signal.SIGTERM, _interrupt)
@@ -129,6 +131,17 @@ def _run(given: Sequence[str]) -> int:
         print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
     sys.stdout.flush()
     return 0
+
+
+def _not_known(command: str, left: Sequence[str]) -> UsageError:
+    """Return the error for arguments that a command does not take, with the option that was probably meant."""
+    kinds = next(each.choices for each in parser(command)._actions if isinstance(each.choices, dict))
+    options = [flag for action in kinds[command]._actions for flag in action.option_strings if flag.startswith("--")]
+    flag = next((each.partition("=")[0] for each in left if each.startswith("--")), "")
+    meant = nearest(flag, options) if flag else ""
+    return UsageError(
+        f"'headstart {command}' does not take {' '.join(left)}.", hint=meant or f"See: headstart {command} --help"
+    )
 
 
 def _interrupt(number: int, frame: Any) -> NoReturn:

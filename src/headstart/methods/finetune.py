@@ -55,6 +55,7 @@ class Finetune(NetworkMethod):
         return Plan().given(known).given(own)
 
     def _learner(self, course: Course) -> tuple[Any, Any]:
+        require("torch", "finetune")
         from headstart.training.learner import Learner
 
         session = _tuning.opened(course)

@@ -8,13 +8,13 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from headstart.core import VERSION
-from headstart.core.errors import BundleError, HubError, MissingExtra, RequestError, UsageError, listed, nearest
+from headstart.core.errors import BundleError, HubError, MissingExtra, RequestError, listed
 from headstart.server.bodies import read_body
 from headstart.server.errors import Errors, error_response, json_response
 from headstart.server.protocols._repository import change_routes
 from headstart.server.protocols.open_inference import OpenInference
 from headstart.server.rollout import Rollout
-from headstart.server.rows import kind, read_json
+from headstart.server.rows import check_known, kind, read_json
 
 BODY_BYTES, BODY_SECONDS = 100_000, 10.0
 
@@ -102,9 +102,5 @@ async def _given(request: Request, known: tuple[str, ...]) -> dict[str, Any]:
     given = read_json(body) if body.strip() else {}
     if not isinstance(given, dict):
         raise RequestError(f"The body is {kind(given)}.", allowed=f"An object with {listed(known)}.")
-    for name in given:
-        if name not in known:
-            raise UsageError(
-                f"There is no field '{name[:60]}'.", allowed=f"Fields: {listed(known)}.", hint=nearest(name[:60], known)
-            )
+    check_known(given, known)
     return given

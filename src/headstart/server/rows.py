@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -51,6 +51,18 @@ def is_url(cell: object) -> bool:
 def short(name: str) -> str:
     """Return a client's own word, cut to what an error may repeat."""
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+
+
+def check_known(names: Iterable[str], known: Sequence[str]) -> None:
+    """Raise RequestError for a field of a request that its protocol does not have."""
+    for name in names:
+        if name not in known:
+            raise RequestError(
+                f"There is no field '{short(name)}'.",
+                status=400,
+                allowed=f"Fields: {listed(known, 30)}.",
+                hint=nearest(short(name), known),
+            )
 
 
 @final

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
@@ -12,6 +13,8 @@ from headstart.server.metrics import Version
 from headstart.server.served import Served
 from headstart.server.shelf import Shelf
 from headstart.server.work import Answer, Row
+
+log = logging.getLogger("headstart.server")
 
 WAITING = 8
 """Requests whose copies may wait; more are dropped, so that a slow shadow takes nothing from anybody."""
@@ -33,6 +36,7 @@ class Shadow:
     ) -> None:
         self._batcher, self._shelf, self._measures, self._note = batcher, shelf, measures, note
         self._tasks: set[asyncio.Task[None]] = set()
+        self._told = ""
 
     def follow(
         self, served: Served, rows: Sequence[Row], options: Mapping[str, Any], answers: Sequence[Answer]
@@ -62,8 +66,11 @@ class Shadow:
             self._note(shadow, rows, others, time.perf_counter() - started, "shadow")
         except Busy:
             count("dropped").inc(len(rows))
-        except Exception:
+        except Exception as error:
             count("failed").inc(len(rows))
+            if str(error) != self._told:
+                self._told = str(error)
+                log.warning("The shadow %s of '%s' cannot answer.", shadow.version, shadow.name, exc_info=error)
         finally:
             shadow.users -= 1
 

@@ -27,6 +27,8 @@ def opener(path):
     """Open a toy; its path says how slow it is, or that it is broken."""
     if "broken" in path:
         raise BundleError(f"There is no bundle at '{path}'.")
+    if "other" in path:
+        return toy_runtime(("other",))
     return toy_runtime(delay=0.05 if "slow" in path else 0.0)
 
 
@@ -92,6 +94,20 @@ def test_a_shadow_is_asked_too_and_delays_nobody(served):
         time.sleep(0.02)
     assert agreed in client.get("/metrics").text
     assert asked < 5
+
+
+def test_a_shadow_that_cannot_answer_is_told_of_once(served, caplog):
+    client, admin = served
+    admin.post("/models/toy/load", json={"path": "other columns", "shadow": True})
+    for _ in range(3):
+        assert client.post("/predict", json={"text": "x"}).status_code == 200
+    until = time.monotonic() + 10
+    failed = 'headstart_shadow_rows_total{model="toy",outcome="failed",version="2"} 3.0'
+    while failed not in client.get("/metrics").text and time.monotonic() < until:
+        time.sleep(0.02)
+    assert failed in client.get("/metrics").text
+    told = [each for each in caplog.records if "The shadow 2 of 'toy' cannot answer" in each.message]
+    assert len(told) == 1 and told[0].exc_info is not None
 
 
 def test_another_name(served):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headstart.core.errors import RequestError, listed, nearest
-from headstart.server.rows import kind, read_json, short
+from headstart.core.errors import RequestError, listed
+from headstart.server.rows import check_known, kind, read_json, short
 
 HARMLESS = (
     "user",
@@ -32,14 +32,7 @@ def read_object(body: bytes, known: Sequence[str]) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise bad(f"The body is {kind(document)}", "It is a JSON object")
     given = {name: value for name, value in document.items() if value is not None and name not in HARMLESS}
-    for name in given:
-        if name not in known:
-            raise RequestError(
-                f"There is no field '{short(name)}'.",
-                status=400,
-                allowed=f"Fields: {listed(known, 30)}.",
-                hint=nearest(short(name), known),
-            )
+    check_known(given, known)
     return given
 
 

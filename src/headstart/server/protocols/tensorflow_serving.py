@@ -7,13 +7,13 @@ from typing import Any, final
 
 from fastapi import APIRouter, Request, Response
 
-from headstart.core.errors import RequestError, listed, nearest
+from headstart.core.errors import RequestError, listed
 from headstart.core.protocol import Protocol
 from headstart.server.errors import json_response
 from headstart.server.protocols import _models, _schemas
 from headstart.server.protocols._cells import B64, cell_of, rows_of
 from headstart.server.protocols._tensors import datatype_of
-from headstart.server.rows import Fields, kind, read_json, short
+from headstart.server.rows import Fields, check_known, kind, read_json, short
 from headstart.server.served import Served
 from headstart.server.service import Service
 from headstart.server.work import Row
@@ -123,7 +123,7 @@ async def _predicted(service: Service, request: Request, served: Served, documen
     if ("instances" in document) == ("inputs" in document):
         both = "both 'instances' and 'inputs'" if "inputs" in document else "neither 'instances' nor 'inputs'"
         raise _bad(f"The body has {both}.", "'instances' are rows, 'inputs' are columns; one of them.")
-    _check_names(document, ("instances", "inputs", "signature_name"))
+    check_known(document, ("instances", "inputs", "signature_name"))
     rowwise = "instances" in document
     rows = (_rows if rowwise else _columns)(service, document["instances" if rowwise else "inputs"], served.fields)
     answers = await service.answer(request, served, rows)
@@ -182,7 +182,7 @@ async def _regressed(service: Service, request: Request, served: Served, documen
 
 
 def _examples(service: Service, served: Served, document: Mapping[str, Any]) -> list[Row]:
-    _check_names(document, ("examples", "context", "signature_name"))
+    check_known(document, ("examples", "context", "signature_name"))
     context, examples = document.get("context") or {}, document.get("examples")
     if not isinstance(examples, list) or not isinstance(context, dict):
         raise _bad("'examples' is not a list of objects, or 'context' no object.", '{"examples": [{"field": value}]}')
@@ -221,17 +221,6 @@ def _metadata(served: Served) -> dict[str, Any]:
         "model_spec": {"name": served.name, "signature_name": "", "version": served.version},
         "metadata": {"signature_def": {"signature_def": {"serving_default": signature}}},
     }
-
-
-def _check_names(document: Mapping[str, Any], known: Sequence[str]) -> None:
-    for name in document:
-        if name not in known:
-            raise RequestError(
-                f"There is no field '{short(name)}'.",
-                status=400,
-                allowed=f"Fields: {listed(known)}.",
-                hint=nearest(short(name), known),
-            )
 
 
 def _bad(problem: str, allowed: str) -> RequestError:
