@@ -7,7 +7,7 @@ processor time is told as `client_cpu_ms`. Peers run in environments of their ow
 BENCH_PEERS names, and are skipped where they are missing:
 
     for name in fastapi litserve bentoml kserve; do python -m venv $BENCH_PEERS/$name; done
-    $BENCH_PEERS/fastapi/bin/pip install fastapi uvicorn orjson
+    $BENCH_PEERS/fastapi/bin/pip install fastapi "uvicorn[standard]" orjson
     $BENCH_PEERS/litserve/bin/pip install litserve
     $BENCH_PEERS/bentoml/bin/pip install bentoml
     $BENCH_PEERS/kserve/bin/pip install kserve

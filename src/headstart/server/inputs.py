@@ -7,7 +7,7 @@ import binascii
 import io
 import warnings
 from base64 import b64decode
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -84,6 +84,18 @@ async def admitted(rows: Sequence[Row], files: Sequence[str], caps: Caps, in_poo
     for (number, name), data in zip(held, opened, strict=True):
         settled[number][name] = data
     return settled
+
+
+def check_written(options: Mapping[str, Any], caps: Caps) -> None:
+    """Raise RequestError (status 413) where a longer text is asked for than a network may be asked to write."""
+    asked = options.get("max_tokens")
+    if isinstance(asked, (int, float)) and asked > caps.written_tokens:
+        raise RequestError(
+            f"'max_tokens' is {asked:,}.",
+            status=413,
+            allowed=f"Allowed: {caps.written_tokens:,}.",
+            hint="The operator raises it with: headstart serve --max-tokens N",
+        )
 
 
 async def _fetch(rows: list[Row], held: Sequence[tuple[int, str]], caps: Caps) -> None:

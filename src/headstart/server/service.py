@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from headstart.core.errors import HeadstartError, RequestError
 from headstart.server.batching import NEVER, Batcher, Busy, Expired
 from headstart.server.bodies import header, read_body
-from headstart.server.inputs import admitted
+from headstart.server.inputs import admitted, check_written
 from headstart.server.keyring import permit
 from headstart.server.limits import Limits
 from headstart.server.metrics import Metrics, Version
@@ -123,6 +123,7 @@ class Service:
         """
         started, measures, deadline = time.perf_counter(), self.measures(served), self.deadline(request)
         permit(request.scope, served.name, len(rows))
+        check_written(options, self.limits.caps)
         self._check_room(served)
         rows = await admitted(rows, served.fields.files, self.limits.caps, self.in_pool)
         served.users += 1
@@ -184,6 +185,7 @@ class Service:
         """
         deadline = self.deadline(request)
         permit(request.scope, served.name, 1)
+        check_written(options, self.limits.caps)
         try:
             stream = self.batcher.stream(lambda: served.stream(given, options), self.limits.streams)
         except Busy as error:

@@ -160,6 +160,11 @@ def test_options_of_a_task_are_parameters(serving, tmp_path):
         refused = infer(client, {"inputs": [prompt], "parameters": {"max_token": 5}}, path)
         assert refused.status_code == 400
         assert "Did you mean 'max_tokens'?" in refused.json()["error"]
+        refused = infer(client, {"inputs": [prompt], "parameters": {"max_tokens": 4097}}, path)
+        assert refused.status_code == 413
+        assert "Allowed: 4,096" in refused.json()["error"]
+        refused = client.post("/models/writer/predict?max_tokens=4097", json="abc")
+        assert refused.status_code == 413 and "--max-tokens" in refused.json()["error"]["hint"]
 
 
 def test_vectors_are_given_where_they_are_asked_for(serving, tmp_path):
