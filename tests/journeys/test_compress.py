@@ -105,7 +105,7 @@ def test_a_table_of_its_own_to_judge_on(deep, tmp_path):
     assert found["rows"] == 60
     reasons = {each["name"]: each["why"] for each in found["trials"]}
     assert "training rows" in reasons["2 layers"]
-    assert found["trials"][1]["agreement"] > 0.9
+    assert (found["trials"][1]["agreement"] or 0) > 0.9, reasons
 
 
 def test_few_rows_to_judge_on_are_refused(headstart, deep, tmp_path):

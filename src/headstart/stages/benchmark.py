@@ -26,7 +26,7 @@ from headstart.core.source import Table
 from headstart.core.threads import core_count, processor
 from headstart.runtime import Runtime
 from headstart.stages.model import Model, open_targets
-from headstart.stages.networks import Opened, open_for
+from headstart.stages.networks import Opened, engines_of, open_for
 
 BATCHES = (1, 8, 32, 128)
 WORDS = (8, 32, 128)
@@ -209,11 +209,15 @@ def _shares(
         if name not in opened:
             continue
         each = opened[name]
-        engine = formats.registry.get(each.format)()
-        peak = engine.peak(each.precision, core_count())
+        # An engine that cannot count has its operations counted by another one that runs the same network.
+        counts = ((engine, engine.peak(each.precision, core_count())) for _, engine in engines_of(each))
+        counting = next((found for found in counts if found[1]), None)
+        if counting is None:
+            continue
+        engine, peak = counting
         bound = modality.bind(each.network)
         rows = 8 if modality.files else 32
-        for size, row in sizes.items() if peak else []:
+        for size, row in sizes.items():
             progress.say(f"counting the operations of {size}")
             encoded = bound.encode(
                 bound.prepare(_many({column: [row.get(column)] for column in runtime.columns}, rows))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from headstart.core.arrays import Arrays, Session
 from headstart.core.backbone import Backbone, Network
 from headstart.core.bundle import MANIFEST, Bundle
 from headstart.core.errors import BundleError, HubError, MissingExtra, UsageError, listed
-from headstart.core.format import Unfit
+from headstart.core.format import Format, Unfit
 from headstart.core.progress import Progress
 from headstart.core.threads import core_count, processor
 from headstart.stages import adapters
@@ -202,6 +203,17 @@ def start(network: Network, format_name: str = "", threads: int = 0, precision: 
     # What can be installed is what helps.
     reasons.sort(key=lambda reason: "pip install" not in reason)
     raise HubError(f"No engine can run '{network.backbone.reference}': {'; '.join(reasons)}.")
+
+
+def engines_of(opened: Opened) -> Iterator[tuple[str, Format]]:
+    """Yield the engines that can run an open network here: its own first, then those that import quickly, by rank."""
+    known = {}
+    for name in formats.registry.names():
+        with contextlib.suppress(MissingExtra):
+            known[name] = formats.registry.get(name)()
+    for name, engine in sorted(known.items(), key=lambda each: (each[0] != opened.format, each[1].rank)):
+        if name == opened.format or not (engine.heavy or engine.supports(opened.network)):
+            yield name, engine
 
 
 def summary(opened: Mapping[str, Opened]) -> dict[str, Any] | None:

@@ -23,7 +23,7 @@ from headstart.heads.constant import Constant
 from headstart.heads.projected import Projected, components
 from headstart.runtime import Runtime, Target
 from headstart.stages.ground import Ground, Rows
-from headstart.stages.networks import Opened, start
+from headstart.stages.networks import Opened, engines_of, start
 
 CALIBRATION, PICTURES = 300, 100
 """Training rows by which the ranges of eight-bit numbers are chosen: texts, and files."""
@@ -109,12 +109,12 @@ class Workshop:
         base = of or self.whole
         made = {}
         for name, each in base.opened.items():
-            engine = formats.registry.get(each.format)()
+            maker = next((engine for engine, made_by in engines_of(each) if form in made_by.forms), each.format)
             given = self._calibration(name, each) if form == "int8" else []
             folder = self.folder / base.name.replace(" ", "_") / form / name
-            network = engine.compress(each.network, form, given, folder)
+            network = formats.registry.get(maker)().compress(each.network, form, given, folder)
             tuned = f"{each.tuned}, {form}".removeprefix(", ")
-            made[name] = self._as(each, start(network, each.format), tuned=tuned)
+            made[name] = self._as(each, start(network, maker), tuned=tuned)
         called = CALLED.get(form, form)
         found = self._with(f"{base.name}, {called}" if of else called, made)
         return replace(found, refit=lambda: self._targets(found)) if base.refit else found
