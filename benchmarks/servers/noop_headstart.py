@@ -7,7 +7,7 @@ import sys
 
 from headstart.core.progress import Quiet
 from headstart.server.limits import Limits
-from headstart.server.work import Budget
+from headstart.server.queue.work import Budget
 from headstart.stages.serve import serve
 from headstart.testing.toys import toy_runtime
 

@@ -34,7 +34,9 @@ def test_markdown_that_can_be_pasted(headstart, small, tmp_path):
     assert (tmp_path / "b.md").read_text(encoding="utf-8") == told.out
     assert told.out.startswith("## headstart benchmark: model\n")
     assert re.search(r"^\| 8 words \| 1 \| [\d.]+ ms \| [\d.]+ ms \| [\d,]+ \|$", told.out, re.MULTILINE)
-    assert re.search(r"^\| text, 128 words \| (openvino|onnx) \w+ \| [\d.e-]+ GFLOP \| .* \| .* % \|$", told.out, re.MULTILINE)
+    assert re.search(
+        r"^\| text, 128 words \| (openvino|onnx) \w+ \| [\d.e-]+ GFLOP \| .* \| .* % \|$", told.out, re.MULTILINE
+    )
     assert "* energy: " in told.out and "openvino 20" in told.out
 
 

@@ -13,8 +13,8 @@ import httpx2
 import numpy as np
 import pytest
 
-from headstart.server.inputs import Caps
 from headstart.server.limits import Limits
+from headstart.server.requests.inputs import Caps
 from headstart.testing.toys import toy_runtime
 from tests.journeys.test_main_job import TICKET
 from tests.unit.server import writers

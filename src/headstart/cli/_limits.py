@@ -41,9 +41,9 @@ def limits(chosen: argparse.Namespace) -> Limits:
     Raises:
         UsageError: one of them is nothing.
     """
-    from headstart.server.inputs import Caps
     from headstart.server.limits import Limits
-    from headstart.server.work import Budget
+    from headstart.server.queue.work import Budget
+    from headstart.server.requests.inputs import Caps
 
     for name in KNOBS:
         if not getattr(chosen, name) > 0:

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headstart.server.protection import Protection
+    from headstart.server.protection.protected import Protection
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def protection(chosen: argparse.Namespace) -> Protection:
     """Return how the user wants the server to be protected."""
-    from headstart.server.protection import Protection
+    from headstart.server.protection.protected import Protection
 
     return Protection(
         keys=chosen.keys,

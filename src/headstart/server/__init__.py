@@ -1,1 +1,1 @@
-"""The REST service: app, batching and wire protocols."""
+"""The prediction service. A request passes `protection`, `protocols`, `requests` and `queue`; `models` answer it."""

@@ -9,12 +9,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from headstart.core import VERSION
 from headstart.core.errors import BundleError, HubError, MissingExtra, RequestError, listed
-from headstart.server.bodies import read_body
 from headstart.server.errors import Errors, error_response, json_response
+from headstart.server.models.rollout import Rollout
 from headstart.server.protocols._repository import change_routes
 from headstart.server.protocols.open_inference import OpenInference
-from headstart.server.rollout import Rollout
-from headstart.server.rows import check_known, kind, read_json
+from headstart.server.requests.bodies import read_body
+from headstart.server.requests.rows import check_known, kind, read_json
 
 BODY_BYTES, BODY_SECONDS = 100_000, 10.0
 

@@ -18,16 +18,16 @@ from headstart.core import VERSION
 from headstart.core.errors import MissingExtra
 from headstart.core.protocol import Protocol
 from headstart.server import openapi
-from headstart.server.batching import Busy
 from headstart.server.direct import App
 from headstart.server.errors import CLIENT_GONE, Errors
-from headstart.server.journal import Journal as Written
 from headstart.server.limits import Limits
-from headstart.server.metrics import UNKNOWN
+from headstart.server.models.rollout import Opener, Rollout
+from headstart.server.models.shelf import request_id
 from headstart.server.protocols import registry
-from headstart.server.rollout import Opener, Rollout
+from headstart.server.queue.batching import Busy
+from headstart.server.record.journal import Journal as Written
+from headstart.server.record.metrics import UNKNOWN
 from headstart.server.service import Journal, Service
-from headstart.server.shelf import request_id
 
 SANE = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 """What a request id may be, so that it can be put into headers and logs as it is."""

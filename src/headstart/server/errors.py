@@ -15,9 +15,9 @@ from starlette.requests import ClientDisconnect
 
 from headstart.core.errors import HeadstartError, nearest
 from headstart.core.protocol import Protocol
-from headstart.server.batching import Busy
-from headstart.server.rows import short
-from headstart.server.shelf import request_id
+from headstart.server.models.shelf import request_id
+from headstart.server.queue.batching import Busy
+from headstart.server.requests.rows import short
 
 JSON = "application/json"
 CLIENT_GONE = 499

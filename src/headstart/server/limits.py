@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import final
 
-from headstart.server.inputs import Caps
-from headstart.server.work import Budget
+from headstart.server.queue.work import Budget
+from headstart.server.requests.inputs import Caps
 
 
 @final

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 
-from headstart.server.served import Served
+from headstart.server.models.served import Served
 
 if TYPE_CHECKING:
     from headstart.server.service import Service

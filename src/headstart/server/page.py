@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from headstart.core import VERSION
-from headstart.server.served import Served
+from headstart.server.models.served import Served
 
 POLICY = (
     "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; "

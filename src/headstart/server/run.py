@@ -22,9 +22,9 @@ from headstart.core.progress import Console, Progress
 from headstart.core.threads import core_count, core_reason
 from headstart.server.admin import create_admin
 from headstart.server.app import create_app
-from headstart.server.folder import Folder
 from headstart.server.limits import Limits
-from headstart.server.rollout import Opener, Rollout
+from headstart.server.models.folder import Folder
+from headstart.server.models.rollout import Opener, Rollout
 from headstart.server.service import NONE, Service
 
 KEEP_ALIVE = 75

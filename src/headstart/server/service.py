@@ -14,16 +14,16 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from headstart.core.errors import HeadstartError, RequestError
-from headstart.server.batching import NEVER, Batcher, Busy, Expired
-from headstart.server.bodies import header, read_body
-from headstart.server.inputs import admitted, check_written
-from headstart.server.keyring import permit
 from headstart.server.limits import Limits
-from headstart.server.metrics import Metrics, Version
-from headstart.server.served import INLINE, Served
-from headstart.server.shadow import Shadow
-from headstart.server.shelf import Shelf, request_id
-from headstart.server.work import WHOLE, Answer, Row, Work
+from headstart.server.models.served import INLINE, Served
+from headstart.server.models.shadow import Shadow
+from headstart.server.models.shelf import Shelf, request_id
+from headstart.server.protection.keyring import permit
+from headstart.server.queue.batching import NEVER, Batcher, Busy, Expired
+from headstart.server.queue.work import WHOLE, Answer, Row, Work
+from headstart.server.record.metrics import Metrics, Version
+from headstart.server.requests.bodies import header, read_body
+from headstart.server.requests.inputs import admitted, check_written
 
 NONE: Mapping[str, Any] = {}
 TIMEOUT = b"x-request-timeout"

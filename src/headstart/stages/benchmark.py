@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart import formats, modalities
+from headstart import modalities
 from headstart.core import VERSION
 from headstart.core.blob import Blob
 from headstart.core.errors import UsageError

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.core.errors import UsageError, listed, nearest
-from headstart.server.keys import Key, read_keys, write_keys
+from headstart.server.protection.keys import Key, read_keys, write_keys
 
 UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 

@@ -11,8 +11,8 @@ from headstart.core.errors import UsageError
 from headstart.ledgers import open_ledger
 
 if TYPE_CHECKING:
-    from headstart.server.journal import Journal
-    from headstart.server.protection import Protection
+    from headstart.server.protection.protected import Protection
+    from headstart.server.record.journal import Journal
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def protecting(
         UsageError: a file cannot be used, or others could reach the server without a key.
         ResourceError: a log or the ledger cannot be written.
     """
-    from headstart.server.protection import Protection, protected
+    from headstart.server.protection.protected import Protection, protected
 
     with (
         journal_of(ledger, store_inputs, keep_days) as journal,
@@ -70,8 +70,8 @@ def journal_of(ledger: Path | str, store_inputs: bool = False, keep_days: float 
             )
         yield None
         return
-    from headstart.server.protection import keeping
-    from headstart.server.records import secret_of
+    from headstart.server.protection.protected import keeping
+    from headstart.server.record.records import secret_of
 
     place = str(ledger)
     secret = secret_of(Path(place.removeprefix("sqlite:") + ".key"))

@@ -18,7 +18,7 @@ from headstart.stages.taught import is_taught, open_taught
 
 if TYPE_CHECKING:
     from headstart.server.limits import Limits
-    from headstart.server.protection import Protection
+    from headstart.server.protection.protected import Protection
 
 NEEDED = ("fastapi", "orjson", "prometheus_client", "uvicorn")
 NAMED = re.compile(r"(?P<name>[^=/\\:]+)=(?P<path>.+)", re.DOTALL)
@@ -81,8 +81,8 @@ def serve(
     """
     for package in NEEDED:
         require(package, "serve")
-    from headstart.server.folder import Folder, bundles_in
     from headstart.server.limits import Limits
+    from headstart.server.models.folder import Folder, bundles_in
     from headstart.server.run import run
     from headstart.stages.protect import protecting
 
@@ -137,7 +137,7 @@ def opener_of(task: str, progress: Progress) -> Callable[[Any], Any]:
 
 def whole(model: Pretrained) -> Any:
     """Return a network that answers by itself as the server takes it."""
-    from headstart.server.piped import Whole
+    from headstart.server.models.piped import Whole
 
     return Whole(model.task, model.pipeline, model.network, model.session, model.usual, model.columns)
 

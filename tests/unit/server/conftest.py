@@ -15,7 +15,7 @@ import uvicorn
 
 from headstart.runtime import Runtime
 from headstart.server.app import create_app
-from headstart.server.rollout import Rollout
+from headstart.server.models.rollout import Rollout
 from headstart.testing.toys import toy_runtime
 
 Serving = Callable[..., Any]

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart.server.batching import Batcher, Busy, Expired
-from headstart.server.fitted import Fitted
-from headstart.server.metrics import Metrics
-from headstart.server.work import WHOLE, Budget, Work
+from headstart.server.models.fitted import Fitted
+from headstart.server.queue.batching import Batcher, Busy, Expired
+from headstart.server.queue.work import WHOLE, Budget, Work
+from headstart.server.record.metrics import Metrics
 from headstart.testing.toys import POISON, toy_runtime
 
 WORDS = st.text(alphabet="abc ", min_size=1, max_size=12)

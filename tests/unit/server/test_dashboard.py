@@ -9,10 +9,10 @@ from importlib.resources import files
 from prometheus_client.parser import text_string_to_metric_families
 
 from headstart.ledgers import open_ledger
-from headstart.server.protection import keeping
+from headstart.server.protection.protected import keeping
 from headstart.testing.toys import toy_runtime
 
-DASHBOARD = json.loads(files("headstart.server").joinpath("dashboard.json").read_text(encoding="utf-8"))
+DASHBOARD = json.loads(files("headstart.server.record").joinpath("dashboard.json").read_text(encoding="utf-8"))
 PANELS = [each for each in DASHBOARD["panels"] if each["type"] != "row"]
 NAME = re.compile(r"\b(?:headstart|process)_\w+")
 

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from headstart.server.limits import Limits
-from headstart.server.work import Budget
+from headstart.server.queue.work import Budget
 from headstart.testing.toys import POISON, toy_runtime
 
 FIELDS = "'subject', 'body'"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from headstart.core.errors import RequestError
 from headstart.core.ledger import Label, Prediction
 from headstart.ledgers import open_ledger
-from headstart.server.protection import keeping
+from headstart.server.protection.protected import keeping
 from headstart.server.protocols._labels import Desk
 from headstart.server.protocols._labels import given as parsed
 from headstart.testing.toys import toy_runtime

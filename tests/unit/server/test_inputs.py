@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from headstart.core.errors import RequestError
-from headstart.server.inputs import Caps, admitted, is_sound
+from headstart.server.requests.inputs import Caps, admitted, is_sound
 from headstart.testing.files import picture
 from tests.unit.server import writers
 

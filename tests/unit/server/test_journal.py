@@ -18,9 +18,9 @@ from headstart.core.blob import Blob
 from headstart.core.errors import ResourceError, UsageError
 from headstart.core.ledger import Ledger, Prediction, Run
 from headstart.ledgers import open_ledger
-from headstart.server.journal import Journal
-from headstart.server.protection import keeping
-from headstart.server.records import Answered, records_of, secret_of
+from headstart.server.protection.protected import keeping
+from headstart.server.record.journal import Journal
+from headstart.server.record.records import Answered, records_of, secret_of
 from headstart.testing.toys import toy_runtime
 
 SECRET = b"s" * 32
@@ -297,7 +297,7 @@ import signal, sys, time, threading
 import uvicorn
 from headstart.ledgers import open_ledger
 from headstart.server.app import create_app
-from headstart.server.protection import keeping
+from headstart.server.protection.protected import keeping
 from headstart.testing.toys import toy_runtime
 # uvicorn sends itself the signal again when it has stopped.
 signal.signal(signal.SIGTERM, lambda *_: None)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from headstart.cli.main import main
 from headstart.core.errors import UsageError
-from headstart.server.buckets import Bucket, Buckets
-from headstart.server.keyring import Keyring, address, needed, presented
-from headstart.server.keys import KEY, Key, read_keys, write_keys
+from headstart.server.protection.buckets import Bucket, Buckets
+from headstart.server.protection.keyring import Keyring, address, needed, presented
+from headstart.server.protection.keys import KEY, Key, read_keys, write_keys
 from headstart.stages.keys import add_key, list_keys, revoke_key, rotate_key, until
 
 

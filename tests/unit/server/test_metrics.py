@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from headstart.server.metrics import BusyShare
+from headstart.server.record.metrics import BusyShare
 from headstart.testing.toys import toy_runtime
 
 NAMES = {

@@ -9,9 +9,9 @@ import threading
 import numpy as np
 import pytest
 
-from headstart.server.inputs import Caps
 from headstart.server.limits import Limits
 from headstart.server.protocols.openai import OpenAI
+from headstart.server.requests.inputs import Caps
 from headstart.testing.toys import toy_runtime
 from tests.unit.server import writers
 

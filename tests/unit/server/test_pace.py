@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from headstart.server.batching import Batcher, Busy
-from headstart.server.lanes import CALM_SECONDS, FEW, PRESSED_SECONDS
-from headstart.server.metrics import Metrics
-from headstart.server.pace import Pace
+from headstart.server.queue.batching import Batcher, Busy
+from headstart.server.queue.lanes import CALM_SECONDS, FEW, PRESSED_SECONDS
+from headstart.server.queue.pace import Pace
+from headstart.server.queue.work import WHOLE, Work
+from headstart.server.record.metrics import Metrics
 from headstart.server.service import first_of
-from headstart.server.work import WHOLE, Work
 
 
 class Slow(Work):

@@ -22,10 +22,10 @@ from headstart.cli import _protection
 from headstart.core.errors import ResourceError, UsageError
 from headstart.core.ledger import Decision, Prediction
 from headstart.ledgers import open_ledger
-from headstart.server.access import AuditLog, check_exposure, cors_options, loopback, tls_options
 from headstart.server.app import create_app
-from headstart.server.keyring import CALLER, Caller, Denied, Keyring, Limited, permit
-from headstart.server.protection import Protection, keeping, protected
+from headstart.server.protection.access import AuditLog, check_exposure, cors_options, loopback, tls_options
+from headstart.server.protection.keyring import CALLER, Caller, Denied, Keyring, Limited, permit
+from headstart.server.protection.protected import Protection, keeping, protected
 from headstart.stages.keys import add_key, revoke_key
 from headstart.stages.protect import protecting
 from headstart.testing.toys import toy_runtime

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from headstart.core.errors import RequestError
-from headstart.server import _remote
+from headstart.server.requests import remote
 
 PICTURE = b"some bytes of a picture" * 100
 
@@ -65,7 +65,7 @@ def port() -> Iterator[int]:
 
 
 def fetch(url, *hosts, most=1_000_000, seconds=5.0):
-    return _remote.fetch(url, hosts, most_bytes=most, seconds=seconds)
+    return remote.fetch(url, hosts, most_bytes=most, seconds=seconds)
 
 
 def test_a_file_is_fetched_from_a_host_that_is_allowed(port):
@@ -128,12 +128,12 @@ def test_what_is_no_plain_url_is_refused(url):
     ],
 )
 def test_addresses_inside(address):
-    assert not _remote.is_public(address)
+    assert not remote.is_public(address)
 
 
 @pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700::1111", "64:ff9b::101:101"])
 def test_addresses_outside(address):
-    assert _remote.is_public(address)
+    assert remote.is_public(address)
 
 
 @pytest.mark.parametrize(

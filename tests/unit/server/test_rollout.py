@@ -16,9 +16,9 @@ from headstart.core.bundle import MANIFEST
 from headstart.core.errors import BundleError
 from headstart.server.admin import create_admin
 from headstart.server.app import create_app
-from headstart.server.folder import Folder, bundles_in
 from headstart.server.limits import Limits
-from headstart.server.rollout import Rollout
+from headstart.server.models.folder import Folder, bundles_in
+from headstart.server.models.rollout import Rollout
 from headstart.server.service import Service
 from headstart.testing.toys import toy_runtime
 

@@ -18,13 +18,13 @@ import httpx2
 import pytest
 
 from headstart.core.errors import ResourceError, UsageError
-from headstart.server.protection import Protection
+from headstart.server.protection.protected import Protection
 from headstart.stages.serve import serve
 from headstart.testing.toys import toy_runtime
 
 SCRIPT = """
 import sys
-from headstart.server.protection import Protection
+from headstart.server.protection.protected import Protection
 from headstart.stages.serve import serve
 from headstart.testing.toys import toy_runtime
 try:

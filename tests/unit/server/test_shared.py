@@ -14,10 +14,10 @@ from headstart.core.progress import Quiet
 from headstart.heads.linear import Linear
 from headstart.modalities.text import Text
 from headstart.runtime import Runtime, Target
-from headstart.server.batching import Batcher
-from headstart.server.fitted import Fitted
-from headstart.server.metrics import Metrics
-from headstart.server.work import Budget, Part, Passes
+from headstart.server.models.fitted import Fitted
+from headstart.server.queue.batching import Batcher
+from headstart.server.queue.work import Budget, Part, Passes
+from headstart.server.record.metrics import Metrics
 from headstart.stages.networks import open_network
 from headstart.testing.networks import WORDS, write_bert
 from headstart.testing.toys import ToyTask

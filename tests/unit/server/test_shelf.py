@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from headstart.core.errors import RequestError, UsageError
-from headstart.server.fitted import Fitted
-from headstart.server.shadow import agree
-from headstart.server.shelf import Shelf, request_id, share_of
-from headstart.server.work import Budget
+from headstart.server.models.fitted import Fitted
+from headstart.server.models.shadow import agree
+from headstart.server.models.shelf import Shelf, request_id, share_of
+from headstart.server.queue.work import Budget
 from headstart.testing.toys import toy_runtime
 
 

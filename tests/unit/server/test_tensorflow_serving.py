@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headstart.core.errors import HeadstartError
 from headstart.server.protocols import _cells
-from headstart.server.rows import Fields
+from headstart.server.requests.rows import Fields
 from headstart.testing.toys import toy_runtime
 from tests.unit.server import writers
 

@@ -10,7 +10,7 @@ import pytest
 from headstart.core.errors import MissingExtra
 from headstart.core.registry import require
 from headstart.server.app import create_app
-from headstart.server.tracing import WANTED, Tracing, tracing, wanted
+from headstart.server.record.tracing import WANTED, Tracing, tracing, wanted
 from headstart.testing.toys import toy_runtime
 
 
@@ -55,7 +55,9 @@ def test_without_its_package_the_log_says_so(environment, caplog):
 
 
 def test_it_costs_no_import(environment):
-    code = "import sys, headstart.server.tracing as t; t.tracing(); print([m for m in sys.modules if '.sdk' in m])"
+    code = (
+        "import sys, headstart.server.record.tracing as t; t.tracing(); print([m for m in sys.modules if '.sdk' in m])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart.core.errors import HeadstartError, RequestError
-from headstart.server.rows import Fields
-from headstart.server.uploads import is_upload, read_form, read_upload
+from headstart.server.requests.rows import Fields
+from headstart.server.requests.uploads import is_upload, read_form, read_upload
 from tests.unit.server import writers
 
 pytest.importorskip("python_multipart")

@@ -16,7 +16,7 @@ from headstart.core.backbone import Backbone, Network
 from headstart.core.head import Head
 from headstart.modalities.text import Text
 from headstart.runtime import Runtime, Target
-from headstart.server.piped import Whole
+from headstart.server.models.piped import Whole
 from headstart.stages.networks import start
 from headstart.tasks.regress import Regress
 from headstart.testing.courses import toy_network

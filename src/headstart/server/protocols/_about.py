@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from headstart.core import VERSION
+from headstart.server.models.served import Served
 from headstart.server.protocols._tensors import datatype_of
-from headstart.server.served import Served
 from headstart.server.service import Service
 
 PLATFORM = "headstart"

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headstart.core.errors import RequestError
-from headstart.server.inputs import from_base64
-from headstart.server.rows import Fields, is_url, kind, short
-from headstart.server.work import Row
+from headstart.server.queue.work import Row
+from headstart.server.requests.inputs import from_base64
+from headstart.server.requests.rows import Fields, is_url, kind, short
 
 B64 = "b64"
 

@@ -17,9 +17,9 @@ from headstart.core.errors import HeadstartError, RequestError, UsageError
 from headstart.core.pipeline import Ended
 from headstart.pipelines.generate import Generate
 from headstart.server.errors import json_response
-from headstart.server.piped import Piped
+from headstart.server.models.piped import Piped
 from headstart.server.protocols import _params
-from headstart.server.rows import kind, short
+from headstart.server.requests.rows import kind, short
 from headstart.server.service import Service
 
 TASK = "generate"

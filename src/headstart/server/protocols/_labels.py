@@ -13,8 +13,8 @@ import orjson
 from headstart.core.dataset import as_text
 from headstart.core.errors import RequestError, listed, nearest
 from headstart.core.ledger import Label, Ledger, Prediction
-from headstart.server.rows import kind, short
-from headstart.server.served import Served
+from headstart.server.models.served import Served
+from headstart.server.requests.rows import kind, short
 
 SOURCES = ("outcome", "human_review", "complaint", "audit_uniform", "audit_targeted")
 FIELDS = ("request_id", "prediction_id", "row", "target", "label", "source", "annotator", "minutes", "observed")

@@ -7,8 +7,8 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from headstart.server.errors import json_response
+from headstart.server.models.served import Served
 from headstart.server.protocols import _schemas
-from headstart.server.served import Served
 from headstart.server.service import Service
 
 OWNER = "headstart"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headstart.core.errors import RequestError, listed
-from headstart.server.rows import check_known, kind, read_json, short
+from headstart.server.requests.rows import check_known, kind, read_json, short
 
 HARMLESS = (
     "user",

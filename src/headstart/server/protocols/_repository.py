@@ -7,11 +7,11 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from headstart.core.errors import RequestError, listed, nearest
-from headstart.server.bodies import read_body
 from headstart.server.errors import json_response
+from headstart.server.models.rollout import Rollout
 from headstart.server.protocols import _about
-from headstart.server.rollout import Rollout
-from headstart.server.rows import kind, read_json, short
+from headstart.server.requests.bodies import read_body
+from headstart.server.requests.rows import kind, read_json, short
 
 BODY_BYTES, BODY_SECONDS = 100_000, 10.0
 PATH = "path"

@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 from headstart.core.errors import RequestError, listed
-from headstart.server.rows import kind, short
+from headstart.server.requests.rows import kind, short
 
 BYTES = "BYTES"
 KINDS: dict[str, np.dtype[Any]] = {

@@ -12,9 +12,9 @@ from headstart.core.registry import require
 from headstart.pipelines._subtitles import subtitles
 from headstart.server.errors import json_response
 from headstart.server.protocols import _params
-from headstart.server.rows import short
+from headstart.server.requests.rows import short
+from headstart.server.requests.uploads import Form, read_form
 from headstart.server.service import Service
-from headstart.server.uploads import Form, read_form
 
 TASK = "transcribe"
 FORMATS = ("json", "text", "srt", "vtt", "verbose_json")

@@ -11,10 +11,10 @@ from headstart.core.errors import RequestError, ResourceError
 from headstart.core.protocol import Protocol
 from headstart.server import openapi
 from headstart.server.errors import error_response, json_response
-from headstart.server.journal import Journal
-from headstart.server.keyring import CALLER
+from headstart.server.protection.keyring import CALLER
 from headstart.server.protocols._labels import FIELDS, SOURCES, Desk, Given, given
-from headstart.server.rows import kind, read_json
+from headstart.server.record.journal import Journal
+from headstart.server.requests.rows import kind, read_json
 from headstart.server.service import Service
 
 MANY = "feedback"

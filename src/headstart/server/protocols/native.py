@@ -14,12 +14,12 @@ from headstart.core import VERSION
 from headstart.core.errors import RequestError, UsageError, listed, nearest
 from headstart.core.protocol import Protocol
 from headstart.server import openapi, page
-from headstart.server.bodies import header
 from headstart.server.errors import error_response, json_response
-from headstart.server.rows import kind, read_json, short
-from headstart.server.served import Served
+from headstart.server.models.served import Served
+from headstart.server.requests.bodies import header
+from headstart.server.requests.rows import kind, read_json, short
+from headstart.server.requests.uploads import is_upload, read_upload
 from headstart.server.service import Service
-from headstart.server.uploads import is_upload, read_upload
 
 ROWS = "rows"
 ALIVE = {"status": "alive"}

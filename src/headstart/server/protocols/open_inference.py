@@ -11,12 +11,12 @@ from fastapi import APIRouter, Request, Response
 
 from headstart.core.errors import RequestError, listed, nearest
 from headstart.core.protocol import Protocol
-from headstart.server.bodies import header
 from headstart.server.errors import json_response
+from headstart.server.models.served import Served
 from headstart.server.protocols import _about, _schemas, _tensors
 from headstart.server.protocols._cells import rows_of, texts_of
-from headstart.server.rows import kind, read_json, short
-from headstart.server.served import Served
+from headstart.server.requests.bodies import header
+from headstart.server.requests.rows import kind, read_json, short
 from headstart.server.service import TIMEOUT, Service
 
 HEADER = b"inference-header-content-length"

@@ -13,9 +13,9 @@ from fastapi import APIRouter, Request, Response
 from headstart.core.errors import RequestError, listed
 from headstart.core.protocol import Protocol
 from headstart.server.errors import json_response
+from headstart.server.models.served import Encoder, Served
 from headstart.server.protocols import _chat, _models, _params, _schemas, _transcripts
-from headstart.server.rows import kind
-from headstart.server.served import Encoder, Served
+from headstart.server.requests.rows import kind
 from headstart.server.service import Service
 
 TYPES = {

@@ -10,13 +10,13 @@ from fastapi import APIRouter, Request, Response
 from headstart.core.errors import RequestError, listed
 from headstart.core.protocol import Protocol
 from headstart.server.errors import json_response
+from headstart.server.models.served import Served
 from headstart.server.protocols import _models, _schemas
 from headstart.server.protocols._cells import B64, cell_of, rows_of
 from headstart.server.protocols._tensors import datatype_of
-from headstart.server.rows import Fields, check_known, kind, read_json, short
-from headstart.server.served import Served
+from headstart.server.queue.work import Row
+from headstart.server.requests.rows import Fields, check_known, kind, read_json, short
 from headstart.server.service import Service
-from headstart.server.work import Row
 
 TYPES = {"BYTES": "DT_STRING", "FP64": "DT_DOUBLE", "FP32": "DT_FLOAT", "INT64": "DT_INT64", "BOOL": "DT_BOOL"}
 LABELS = ("stable", "canary")

@@ -11,7 +11,7 @@ from typing import final
 
 from headstart.core.bundle import MANIFEST
 from headstart.core.errors import HeadstartError
-from headstart.server.rollout import Rollout
+from headstart.server.models.rollout import Rollout
 
 log = logging.getLogger("headstart.server")
 Seen = dict[str, tuple[int, int, int]]

@@ -11,7 +11,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from headstart.core.errors import RequestError, listed, nearest
 from headstart.core.registry import require
-from headstart.server.rows import Fields, short
+from headstart.server.requests.rows import Fields, short
 
 FORM = "multipart/form-data"
 FILES = ("image/", "audio/")

@@ -14,9 +14,9 @@ from headstart.core.backbone import Network
 from headstart.core.dataset import is_blank
 from headstart.core.errors import DataError
 from headstart.core.pipeline import Pipeline
-from headstart.server.rows import Fields
-from headstart.server.served import Encoder, Served
-from headstart.server.work import Answer, Asked, Budget, Row, Work
+from headstart.server.models.served import Encoder, Served
+from headstart.server.queue.work import Answer, Asked, Budget, Row, Work
+from headstart.server.requests.rows import Fields
 
 EXAMPLES: dict[str, Row] = {
     "answer": {"question": "What has not arrived?", "context": "My order has not arrived yet."},

@@ -11,7 +11,7 @@ import orjson
 from headstart.core.dataset import is_blank
 from headstart.core.errors import RequestError, listed, nearest
 from headstart.runtime import Runtime
-from headstart.server.work import Row
+from headstart.server.queue.work import Row
 
 ALIAS = "text"
 """What the main text column may also be called."""

@@ -13,13 +13,21 @@ from starlette.middleware.cors import CORSMiddleware
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from headstart.core.ledger import Ledger
-from headstart.server.access import AccessLog, Audited, AuditLog, check_exposure, cors_options, loopback, tls_options
 from headstart.server.errors import Errors
-from headstart.server.guard import HEAD_SECONDS, Guard, timed
-from headstart.server.journal import Journal
-from headstart.server.keyring import Keyed, Keyring, told_by
+from headstart.server.protection.access import (
+    AccessLog,
+    Audited,
+    AuditLog,
+    check_exposure,
+    cors_options,
+    loopback,
+    tls_options,
+)
+from headstart.server.protection.guard import HEAD_SECONDS, Guard, timed
+from headstart.server.protection.keyring import Keyed, Keyring, told_by
 from headstart.server.protocols import registry
-from headstart.server.tracing import Tracing, tracing
+from headstart.server.record.journal import Journal
+from headstart.server.record.tracing import Tracing, tracing
 
 STANDARD_ERROR = "-"
 

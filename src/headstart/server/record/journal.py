@@ -16,9 +16,9 @@ from prometheus_client.registry import Collector
 
 from headstart.core.errors import DataError, ResourceError
 from headstart.core.ledger import Ledger, Record, Run, new_id
-from headstart.server.keyring import asked, caller_name, route_of
-from headstart.server.records import Answered, records_of
-from headstart.server.served import Served
+from headstart.server.models.served import Served
+from headstart.server.protection.keyring import asked, caller_name, route_of
+from headstart.server.record.records import Answered, records_of
 
 Result = TypeVar("Result")
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from headstart.core.arrays import Arrays, Session
 from headstart.core.modality import Modality
-from headstart.server.rows import Fields
-from headstart.server.work import Answer, Budget, Input, Owner, Part, Passes, Row, Work
+from headstart.server.queue.work import Answer, Budget, Input, Owner, Part, Passes, Row, Work
+from headstart.server.requests.rows import Fields
 
 INLINE = 4_000
 """Characters of text that are prepared at once; more, and all files, are prepared in the pool."""

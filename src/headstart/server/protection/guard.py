@@ -11,9 +11,9 @@ from typing import Any, final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headstart.core.errors import RequestError
-from headstart.server.access import AccessLog
 from headstart.server.errors import CLIENT_GONE
-from headstart.server.keyring import Respond, asked, count
+from headstart.server.protection.access import AccessLog
+from headstart.server.protection.keyring import Respond, asked, count
 
 MOST_HEADERS, MOST_HEADER_BYTES = 100, 32_768
 """How many header lines a request may have, and how long all of them may be."""

@@ -10,12 +10,12 @@ from typing import Any, final
 
 from headstart.core.errors import UsageError, listed
 from headstart.runtime import Runtime
-from headstart.server.fitted import Fitted
-from headstart.server.piped import Piped, Whole
-from headstart.server.served import Served
+from headstart.server.models.fitted import Fitted
+from headstart.server.models.piped import Piped, Whole
+from headstart.server.models.served import Served
+from headstart.server.models.shadow import lane_of
+from headstart.server.queue.work import WHOLE
 from headstart.server.service import Service
-from headstart.server.shadow import lane_of
-from headstart.server.work import WHOLE
 
 Opener = Callable[[str], Any]
 """Opens what a text names, a bundle's folder or a reference, as a Runtime or a Whole."""

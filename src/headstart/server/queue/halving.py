@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from headstart.server.lanes import JobPart
+from headstart.server.queue.lanes import JobPart
 
 Outcome = tuple[JobPart, list[Any] | Exception]
 """Some rows of a job, with their answers or what went wrong."""

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, final
 
-from headstart.server.metrics import Lane as LaneMetrics
-from headstart.server.pace import Pace
-from headstart.server.work import WHOLE, Part, Work
+from headstart.server.queue.pace import Pace
+from headstart.server.queue.work import WHOLE, Part, Work
+from headstart.server.record.metrics import Lane as LaneMetrics
 
 BATCH_SECONDS, PRESSED_SECONDS = 0.1, 0.05
 """What a batch may take, so that whoever comes meanwhile does not wait longer; and that in a lane that is pressed."""

@@ -14,9 +14,9 @@ from typing import Any, final
 from headstart.core.dataset import is_blank
 from headstart.core.errors import RequestError
 from headstart.core.registry import require
-from headstart.server._remote import fetch
-from headstart.server.rows import is_url, kind, short
-from headstart.server.work import Row
+from headstart.server.queue.work import Row
+from headstart.server.requests.remote import fetch
+from headstart.server.requests.rows import is_url, kind, short
 
 AT_ONCE = 8
 """Files of one request that are fetched side by side."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 from headstart.core.errors import RequestError, UsageError, listed, nearest
-from headstart.server.served import Served
+from headstart.server.models.served import Served
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request that is being answered."""

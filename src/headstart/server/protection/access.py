@@ -23,9 +23,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headstart.core.errors import ResourceError, UsageError
 from headstart.core.ledger import Decision, new_id
-from headstart.server.journal import Journal
-from headstart.server.keyring import ROWS, address, caller_name, route_of
-from headstart.server.shelf import request_id
+from headstart.server.models.shelf import request_id
+from headstart.server.protection.keyring import ROWS, address, caller_name, route_of
+from headstart.server.record.journal import Journal
 
 CORS_SECONDS = 600
 MOST_LINES = 10_000

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, final
 
 from headstart.core.errors import ResourceError
-from headstart.server.halving import Outcome, answered
-from headstart.server.lanes import PRESSED_SECONDS, Job, JobPart, Lane, draw
-from headstart.server.metrics import Metrics
-from headstart.server.streams import Stream
-from headstart.server.work import WHOLE, Part, Work
+from headstart.server.queue.halving import Outcome, answered
+from headstart.server.queue.lanes import PRESSED_SECONDS, Job, JobPart, Lane, draw
+from headstart.server.queue.streams import Stream
+from headstart.server.queue.work import WHOLE, Part, Work
+from headstart.server.record.metrics import Metrics
 
 LONGEST_WAIT = 60
 """The greatest `Retry-After`, in seconds."""

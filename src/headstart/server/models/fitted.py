@@ -13,9 +13,9 @@ from headstart.core.dataset import is_blank
 from headstart.core.errors import UsageError, listed
 from headstart.core.modality import Modality
 from headstart.runtime import Runtime, embedded
-from headstart.server.rows import Fields
-from headstart.server.served import Encoder, Served
-from headstart.server.work import Answer, Budget, Input, Owner, Passes, Row, Work
+from headstart.server.models.served import Encoder, Served
+from headstart.server.queue.work import Answer, Budget, Input, Owner, Passes, Row, Work
+from headstart.server.requests.rows import Fields
 
 
 @final

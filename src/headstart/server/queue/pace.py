@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import final
 
-from headstart.server.work import WHOLE
+from headstart.server.queue.work import WHOLE
 
 OLD = 0.8
 """What a batch counts when the next one has been measured."""

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
-from headstart.server.batching import Batcher, Busy
-from headstart.server.metrics import Version
-from headstart.server.served import Served
-from headstart.server.shelf import Shelf
-from headstart.server.work import Answer, Row
+from headstart.server.models.served import Served
+from headstart.server.models.shelf import Shelf
+from headstart.server.queue.batching import Batcher, Busy
+from headstart.server.queue.work import Answer, Row
+from headstart.server.record.metrics import Version
 
 log = logging.getLogger("headstart.server")
 

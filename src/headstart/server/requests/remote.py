@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from headstart.core import VERSION
 from headstart.core.errors import RequestError, listed
-from headstart.server.rows import short
+from headstart.server.requests.rows import short
 
 PORTS = {"http": 80, "https": 443}
 NAT64 = ipaddress.ip_network("64:ff9b::/96")

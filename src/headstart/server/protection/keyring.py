@@ -16,9 +16,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from headstart.core.errors import HeadstartError, ResourceError, listed
-from headstart.server.buckets import Bucket, Buckets
 from headstart.server.errors import Errors
-from headstart.server.keys import KEY, Key, digest, read_keys
+from headstart.server.protection.buckets import Bucket, Buckets
+from headstart.server.protection.keys import KEY, Key, digest, read_keys
 
 OPEN = frozenset(("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"))
 """Paths that need no key, for probes cannot send one."""
