@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 
+from headstart.server.limits import Limits
 from headstart.testing.toys import toy_runtime
 
 REQUEST = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s"
@@ -17,7 +18,7 @@ def test_every_answer_goes_to_its_request(serving, measure):
     runtime = toy_runtime(delay=0.002)
     rng = random.Random(3)
     requests = [[f"{rng.random()} {rng.random()}" for _ in range(rng.choice([1, 1, 1, 5, 300]))] for _ in range(120)]
-    with serving(runtime) as client, concurrent.futures.ThreadPoolExecutor(16) as pool:
+    with serving(runtime, limits=Limits(queue_batches=64)) as client, concurrent.futures.ThreadPoolExecutor(16) as pool:
 
         def ask(texts):
             body = {"rows": texts} if len(texts) > 1 else texts[0]
