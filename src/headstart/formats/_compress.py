@@ -83,7 +83,7 @@ def quantised(graph: Any, core: ov.Core, run: Callable[[Any], Session], given: S
         raise UsageError("There are no rows by which the ranges of eight-bit numbers could be chosen.")
     with silently():
         nncf = require("nncf", "compress")
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # nncf.set_log_level would mute handlers of others, too
     attends = any(each.get_type_name() in ATTENDING for each in graph.get_ordered_ops())
     kind = nncf.ModelType.TRANSFORMER if attends else None
     # It draws bars and prints warnings of its own.

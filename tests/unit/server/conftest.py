@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -46,12 +45,6 @@ def running(runtime: Runtime, **options: Any) -> Iterator[httpx2.Client]:
         server.should_exit = True
         thread.join(30)
         assert not thread.is_alive()
-
-
-@pytest.fixture(autouse=True)
-def heard(caplog: pytest.LogCaptureFixture) -> None:
-    """Let the server's warnings reach `caplog`, whatever level a library has set for all logs."""
-    caplog.set_level(logging.WARNING, "headstart.server")
 
 
 @pytest.fixture(scope="session")
