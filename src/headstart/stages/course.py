@@ -25,7 +25,7 @@ from headstart.core.registry import require
 from headstart.core.source import Table
 from headstart.core.split import hold_out, strata_of
 from headstart.core.threads import core_count
-from headstart.stages.examples import examples_of
+from headstart.stages.examples import VARIED, examples_of
 from headstart.stages.learn import Learnt
 from headstart.stages.networks import start
 from headstart.stages.prepare import Prepared
@@ -65,11 +65,12 @@ class Ground:
         lessons = {target: _lesson(each, len(prepared.test)) for target, each in self.learnt.items()}
         train = ~prepared.test & ~self.held & np.any([each.known for each in lessons.values()], axis=0)
         at = next(each for each in prepared.inputs if modalities.name_of(each) == modality)
-        seed = self.recipe.seed
+        seed, settings = self.recipe.seed, {**self._settings(name), **options}
+        varied = str(settings.get("varied", VARIED[0]))
         return Course(
             network=network,
             open=opened_for_training,
-            examples=Late(lambda: examples_of(at, network, at.prepare(prepared.dataset.table), seed)),
+            examples=Late(lambda: examples_of(at, network, at.prepare(prepared.dataset.table), seed, varied)),
             train=np.flatnonzero(train),
             held=np.flatnonzero(self.held),
             lessons=lessons,
@@ -79,7 +80,7 @@ class Ground:
             threads=core_count(),
             progress=self.progress,
             resume=self.resume,
-            options={**self._settings(name), **options},
+            options=settings,
             vectors=prepared.features["embedding"],
             unlabelled=Late(lambda: examples_of(at, network, at.prepare(more), seed)) if more is not None else None,
         )

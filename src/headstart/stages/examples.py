@@ -10,6 +10,7 @@ import numpy as np
 from headstart.core.arrays import Arrays, take
 from headstart.core.backbone import Network
 from headstart.core.course import Examples
+from headstart.core.errors import UsageError, listed
 from headstart.core.modality import Modality
 
 MARGIN = 8
@@ -17,14 +18,21 @@ MARGIN = 8
 MOST = 4_000_000_000
 """Bytes of pictures that are kept in memory; where there are more, they are read again in every epoch."""
 
+VARIED = ("mirror", "turn", "none")
+"""How pictures are varied: mirrored, left to right; turned by quarters, too, where there is no up; not at all."""
 
-def examples_of(modality: Modality, network: Network, arrays: Arrays, seed: int) -> Examples:
-    """Return rows of what `modality.prepare` gave as examples for a network."""
+
+def examples_of(modality: Modality, network: Network, arrays: Arrays, seed: int, varied: str = VARIED[0]) -> Examples:
+    """Return rows of what `modality.prepare` gave as examples for a network.
+
+    Args:
+        varied: how pictures are varied in each epoch, one of `VARIED`.
+    """
     bound = modality.bind(network)
     if "text" in arrays:
         return Tokens(bound, arrays)
     if "image" in arrays:
-        return Pictures(bound, _framed(modality, network), network, arrays, seed)
+        return Pictures(bound, _framed(modality, network), network, arrays, seed, varied)
     return Cells(bound, arrays)
 
 
@@ -51,17 +59,26 @@ class Tokens(Examples):
 
 @final
 class Pictures(Examples):
-    """Pictures: in an epoch mirrored by chance and cut out of a larger frame at a place by chance; else as they are.
+    """Pictures: in an epoch cut out of a larger frame, mirrored and turned by chance; else as they are.
 
     Args:
         modality: bound to the network.
         framed: the same with a larger frame.
         network: whose preprocessing it is.
         arrays: `image` (n,), cells.
+        varied: one of `VARIED`.
+
+    Raises:
+        UsageError: there is no such way to vary them.
     """
 
-    def __init__(self, modality: Modality, framed: Modality, network: Network, arrays: Arrays, seed: int) -> None:
+    def __init__(
+        self, modality: Modality, framed: Modality, network: Network, arrays: Arrays, seed: int, varied: str = VARIED[0]
+    ) -> None:
+        if varied not in VARIED:
+            raise UsageError(f"varied is '{varied}'.", allowed=f"Ways to vary pictures: {listed(VARIED)}.")
         self.modality, self.framed, self.arrays, self.seed = modality, framed, arrays, seed
+        self.varied = varied
         self.rows_axis = 2 if network.preprocessing.get("layout", "nchw") == "nchw" else 1
         self.kept: dict[bool, dict[int, np.ndarray]] = {True: {}, False: {}}
         self.size = 0
@@ -73,7 +90,7 @@ class Pictures(Examples):
 
     def batch(self, rows: np.ndarray, epoch: int | None = None) -> dict[str, np.ndarray]:
         """Return `pixels`."""
-        plain = self._pixels(rows, framed=False) if epoch is None else None
+        plain = self._pixels(rows, framed=False) if epoch is None or self.varied == "none" else None
         if plain is not None:
             return {"pixels": plain}
         wide = self._pixels(rows, framed=True)
@@ -85,8 +102,16 @@ class Pictures(Examples):
             top, left = (int(rng.integers(0, picture.shape[first - 1 + each] - sides[each] + 1)) for each in (0, 1))
             cut = np.take(picture, np.arange(top, top + sides[0]), axis=first - 1)
             cut = np.take(cut, np.arange(left, left + sides[1]), axis=first)
-            made.append(np.flip(cut, first) if rng.random() < 0.5 else cut)
+            made.append(self._turned(np.flip(cut, first) if rng.random() < 0.5 else cut, rng))
         return {"pixels": np.ascontiguousarray(np.stack(made))}
+
+    def _turned(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if self.varied != "turn":
+            return picture
+        rows, columns = self.rows_axis - 1, self.rows_axis
+        # One that is wider than high can be turned upside down only.
+        quarters = int(rng.integers(4)) if picture.shape[rows] == picture.shape[columns] else 2 * int(rng.integers(2))
+        return np.rot90(picture, quarters, (rows, columns))
 
     def _sides(self) -> tuple[int, int]:
         if not self.kept[False]:

@@ -32,6 +32,8 @@ class Plan:
         checkpointing: work activations out again in the backward pass, to save memory.
         balance: how far rare classes count for more: the loss of a row is weighed by its class' rows to the power of
             -balance; 0 weighs all rows alike, 1 all classes.
+        varied: how pictures are varied in each epoch: `mirror` (cut out of a larger frame, and mirrored by chance),
+            `turn` (turned by quarters, too: for surfaces, cells, and whatever has no up), or `none`.
         precision: `auto` (bf16 where the processor computes in it), `f32` or `bf16`.
     """
 
@@ -51,6 +53,7 @@ class Plan:
     clip: float = 1.0
     checkpointing: bool = False
     balance: float = 0.0
+    varied: str = "mirror"
     precision: str = "auto"
 
     def __post_init__(self) -> None:
