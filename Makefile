@@ -11,6 +11,8 @@ PIP := -m pip install --disable-pip-version-check --no-input -qq -c constraints.
 RUN := .venv/bin/python
 # One thread for each library: a test's time and result must not depend on the machine's other work.
 TEST := OMP_NUM_THREADS=1 HF_HUB_DISABLE_TELEMETRY=1
+# Two files side by side; ARGS="-n 0" runs them one after the other.
+PYTEST := -m pytest -n 2 --dist loadfile
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -19,10 +21,10 @@ demo: .venv/.demo-stamp ## Fit, report and serve the example tickets (sets up .v
 	.venv/bin/headstart demo $(ARGS)
 
 test: .venv/.test-stamp ## Run the fast tests
-	$(TEST) $(RUN) -m pytest -m "not slow" $(ARGS)
+	$(TEST) $(RUN) $(PYTEST) -m "not slow" $(ARGS)
 
 test-all: .venv-parity/.stamp ## Run every test, those against torch and transformers too (sets up .venv-parity)
-	$(TEST) .venv-parity/bin/python -m pytest $(ARGS)
+	$(TEST) .venv-parity/bin/python $(PYTEST) $(ARGS)
 
 check: .venv/.test-stamp ## Check format, style, types, import directions and docs
 	$(RUN) -m ruff format --check .

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import resource
 
 import pytest
 
@@ -24,7 +24,7 @@ HEAVY = {
 }
 HELP = "import sys; from headstart.cli.main import main; sys.exit(main(['--help']))"
 LIMIT = 0.4
-"""Seconds in which `headstart --help` answers."""
+"""Seconds of the processor in which `headstart --help` answers; a clock on the wall would measure other work, too."""
 
 
 @pytest.mark.parametrize("code", ["import headstart", HELP], ids=["import", "help"])
@@ -50,8 +50,9 @@ for each in (formats, heads, modalities, tasks):
 
 def test_help_answers_at_once(python):
     def seconds() -> float:
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert python("-c", HELP).returncode == 0
-        return time.perf_counter() - start
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
     assert min(seconds() for _ in range(5)) < LIMIT
