@@ -138,7 +138,7 @@ class _Watched:
                     message["headers"].append((b"connection", b"close"))
             await send(message)
 
-        self.metrics.inflight.inc()
+        self.metrics.inflight += 1
         try:
             await self.app(scope, receive, watched)
         except asyncio.CancelledError:
@@ -152,7 +152,7 @@ class _Watched:
                 raise
             await self.errors.internal(scope["path"], error)(scope, receive, watched)
         finally:
-            self.metrics.inflight.dec()
+            self.metrics.inflight -= 1
             # Only FastAPI's routes are named in the scope; /openapi.json is not one of them.
             route = str(getattr(scope.get("route"), "path", UNKNOWN if status == 404 else scope["path"]))
             self.metrics.answered(route, status or CLIENT_GONE, time.perf_counter() - started)

@@ -307,6 +307,10 @@ class Service:
         """Return what is coming, unless the client leaves or its time is over before."""
         answers = asyncio.ensure_future(coming)
         try:
+            # What is answered within this turn of the loop is not raced, which costs an exception.
+            await asyncio.sleep(0)
+            if answers.done():
+                return answers.result()
             return await first_of(answers, departure(request.receive), _left(deadline))
         except Expired as error:
             raise self.refused("expired", error) from None

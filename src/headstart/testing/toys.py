@@ -7,7 +7,7 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +26,6 @@ POISON = "\N{SKULL AND CROSSBONES}"
 """A word at which `ToyText` breaks as a bug would, for tests of what a broken row does to others."""
 
 
-@final
 @dataclass(frozen=True)
 class ToyText(Modality):
     """Word counts in hashed buckets: `prepare` gives `row` (n, 64) float32 of whole numbers, so that sums are exact."""
@@ -66,7 +65,6 @@ class ToyText(Modality):
         return {"row": row}
 
 
-@final
 @dataclass(frozen=True)
 class ToyTask(Task):
     """One label of several, without calibration."""
@@ -153,7 +151,6 @@ class ToyTask(Task):
         return np.zeros(self.width, dtype=np.float32)
 
 
-@final
 class ToyHead(Head):
     """Fixed whole-number weights for each word bucket.
 

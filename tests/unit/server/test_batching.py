@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from itertools import chain
 
@@ -485,3 +486,100 @@ def test_others_come_in_between_the_steps_of_a_long_work():
 
     run(scenario)
     assert [each for batch in recorder.batches for each in batch if each != "short"] == ["first", "second"]
+
+
+class Watchful(Recorder):
+    """A Recorder that remembers in which thread it answers, and how many of a room did at once."""
+
+    def __init__(self, seconds: float = 0.0, room: dict[str, int] | None = None) -> None:
+        super().__init__(seconds)
+        self.threads, self.room = [], {"inside": 0, "most": 0} if room is None else room
+
+    def __call__(self, texts, group=""):
+        return Watched(self, texts, group)
+
+
+class Watched(Echo):
+    """Texts for a Watchful."""
+
+    @classmethod
+    def together(cls, parts):
+        recorder = parts[0].work.recorder
+        room = recorder.room
+        room["inside"] += 1
+        room["most"] = max(room["most"], room["inside"])
+        recorder.threads.append(threading.current_thread().name)
+        try:
+            return Echo.together(parts)
+        finally:
+            room["inside"] -= 1
+
+
+async def asleep(batcher):
+    """Wait until the model's thread sleeps."""
+    while not batcher._asleep:
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize(("seconds", "place"), [(0.0, "MainThread"), (0.003, "headstart-model")])
+def test_what_takes_no_longer_than_handing_it_over_is_answered_in_the_loop(seconds, place):
+    model = Watchful(seconds)
+
+    async def scenario(batcher):
+        batcher.learn("a", model(["x"]).costs[0], max(seconds, 1e-5))
+        for number in range(5):
+            await asleep(batcher)
+            assert await batcher.submit(model([str(number)]), "a") == [str(number)]
+
+    run(scenario)
+    assert set(model.threads) == {place}
+
+
+def test_nobody_knows_yet_how_long_the_first_batch_takes():
+    model = Watchful()
+
+    async def scenario(batcher):
+        await asleep(batcher)
+        await batcher.submit(model(["x"]))
+
+    run(scenario)
+    assert model.threads == ["headstart-model"]
+
+
+def test_the_loop_and_the_thread_never_run_a_model_at_once():
+    quick = Watchful()
+    slow = Watchful(0.004, quick.room)
+
+    async def scenario(batcher):
+        batcher.learn("quick", 4000, 1e-5)
+        batcher.learn("slow", 4000, 0.004)
+        asked = []
+        for number in range(60):
+            asked.append(batcher.submit(quick([str(number)]), "quick"))
+            if number % 3 == 0:
+                asked.append(batcher.submit(slow([str(number)]), "slow"))
+            if number % 20 == 19:
+                await asyncio.gather(*asked)
+                await asleep(batcher)
+            await asyncio.sleep(0)
+        await asyncio.gather(*asked)
+
+    run(scenario, batches=1000)
+    assert quick.room["most"] == 1
+    assert set(quick.threads) == {"MainThread", "headstart-model"}
+    assert set(slow.threads) == {"headstart-model"}
+
+
+def test_a_broken_row_fails_alone_in_the_loop_too():
+    model = Watchful()
+
+    async def scenario(batcher):
+        batcher.learn("a", model(["x"]).costs[0], 1e-5)
+        await asleep(batcher)
+        asked = [batcher.submit(model([text]), "a") for text in ("one", POISON, "two")]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    first, broken, second = run(scenario)
+    assert (first, second) == (["one"], ["two"])
+    assert isinstance(broken, ValueError)
+    assert set(model.threads) == {"MainThread"}

@@ -171,7 +171,11 @@ def draw(lanes: list[Lane]) -> tuple[list[JobPart], list[Job]]:
     first_work = next(iter(lanes[0].jobs)).work
     whole = WHOLE if first_work.long else lanes[0].batch()
     beside = [lane for lane in lanes if lane.background == lanes[0].background]
-    window, firsts = _window(beside, first_work.group, whole)
+    alone = len(beside) == 1 and lanes[0].left <= whole
+    if alone and all(job.work.group == first_work.group for job in lanes[0].jobs):
+        window, firsts = list(lanes[0].jobs), 0  # All of it fits.
+    else:
+        window, firsts = _window(beside, first_work.group, whole)
     spare = max(whole - firsts, 0)
     parts = []
     # Those with little left come first, so that what they do not need goes to the others.

@@ -17,10 +17,10 @@ WORST = 4.0
 class Pace:
     """What the lately answered batches of a lane cost, and how long they took."""
 
-    __slots__ = ("_cost", "_least", "_seconds", "_shortest")
+    __slots__ = ("_batches", "_cost", "_least", "_seconds", "_shortest")
 
     def __init__(self) -> None:
-        self._cost = self._seconds = self._shortest = 0.0
+        self._batches = self._cost = self._seconds = self._shortest = 0.0
         self._least = math.inf
 
     @property
@@ -36,6 +36,11 @@ class Pace:
         if cost <= self._least or seconds < self._shortest:
             self._least, self._shortest = cost, seconds
         self._cost, self._seconds = OLD * self._cost + cost, OLD * self._seconds + seconds
+        self._batches = OLD * self._batches + 1
+
+    def seconds(self, cost: float) -> float:
+        """Return how long a batch will take: as the latest ones did, and more where it costs more."""
+        return max(self._seconds / self._batches, cost / self.rate) if self._batches else 0.0
 
     def batch(self, seconds: float) -> int:
         """Return what a batch may cost that takes so long, or twice as long as the shortest one where that is more.

@@ -73,7 +73,8 @@ class Metrics:
             "headstart_request_seconds", "Time from request to answer.", ["route"], registry=own, buckets=SECONDS
         )
         self._answered: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
-        self.inflight = Gauge("headstart_inflight", "HTTP requests in progress.", registry=own)
+        self.inflight = 0  # changed in the event loop only
+        Gauge("headstart_inflight", "HTTP requests in progress.", registry=own).set_function(lambda: self.inflight)
         self.rejected = Counter("headstart_rejected", "Requests refused, by reason.", ["reason"], registry=own)
         self.batch_items = Histogram("headstart_batch_items", "Rows in a batch.", registry=own, buckets=ITEMS)
         self.busy = BusyShare()
