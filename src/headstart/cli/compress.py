@@ -40,7 +40,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     add(
         "--budget",
         metavar="TIME",
-        help="such as 5m: how long a form may be trained (needs PyTorch). With it pruned encoders also learn to give the "
+        help="such as 5m: how long a form may be trained (needs PyTorch); pruned encoders then also learn to give the "
         "vectors of the whole one, and with no form named a student is tried (default: 10m for --distill, else none)",
     )
     add("--max-drop", type=float, default=0.5, metavar="POINTS", help="accuracy that may be lost (default: 0.5 points)")

@@ -18,7 +18,7 @@ from headstart.core.split import hold_out
 from headstart.core.threads import core_count
 from headstart.methods._imitation import imitated
 from headstart.runtime import Target
-from headstart.stages.course import HELD, MOST_HELD, opened_for_training, plain
+from headstart.stages.course import HELD, MOST_HELD, opened_for_training
 from headstart.stages.examples import examples_of
 from headstart.stages.networks import start
 from headstart.stages.smaller import Variant, Workshop
@@ -59,11 +59,9 @@ def distilled(shop: Workshop, layers: int, seconds: float) -> Variant:
     """
     whole, method = shop.whole, methods.network_methods()["distill"]()
     if list(whole.opened) != [TEXT]:
-        raise UsageError(
-            "A model is distilled that reads texts with one network, and no other inputs with another one."
-        )
+        raise UsageError("Only a model whose one network reads texts can be distilled.")
     lessons = {name: _lesson(shop, name) for name, each in whole.targets.items() if "embedding" in each.head.reads}
-    course = _course(shop, plain(whole.opened[TEXT].network), seconds, {"layers": layers}, lessons)
+    course = _course(shop, whole.opened[TEXT].network, seconds, {"layers": layers}, lessons)
     course = replace(course, vectors=_vectors(shop))
     reason = method.supports(course)
     if reason:

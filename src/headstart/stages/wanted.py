@@ -18,7 +18,7 @@ SHARES = (2 / 3, 1 / 2)
 """Shares of a transformer's layers that are tried."""
 DIMENSIONS = (128, 64)
 """Dimensions that vectors are brought to."""
-PRUNED = (0.25, 0.5)
+PRUNED = (0.5,)
 """Shares of the feed-forward channels that are left out."""
 DISTILLING = 600.0
 """Seconds that a distilled form may take where nothing else is said."""
