@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from headstart import methods
-from headstart.core.arrays import joined_vectors
+from headstart.core.arrays import joined_vectors, take
 from headstart.core.backbone import Network
 from headstart.core.course import Course, Lesson
 from headstart.core.errors import UsageError
@@ -72,7 +72,7 @@ def distilled(shop: Workshop, layers: int, seconds: float) -> Variant:
     targets = dict(whole.targets)
     for name, lesson in lessons.items():
         held = course.held[lesson.known[course.held]]
-        scores = tuned.heads[name].scores({each: values[held] for each, values in features.items()})
+        scores = tuned.heads[name].scores(take(features, held))
         task = targets[name].task.calibrate(scores, lesson.y[held], shop.recipe.precision_target)
         targets[name] = Target(task, tuned.heads[name], targets[name].baseline)
     return replace(found, targets=targets)
