@@ -32,7 +32,7 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a table of texts and a bundle fitted on it, whose encoder has many feed-forward channels."""
-    return fitted(tmp_path_factory.mktemp("wide"), width=128, layers=6, channels=2048)
+    return fitted(tmp_path_factory.mktemp("wide"), width=128, layers=6, channels=1024)
 
 
 def fitted(folder: Path, **sizes: int) -> Path:
@@ -92,8 +92,8 @@ def test_fewer_channels_are_faster_and_are_written_where_they_answer_as_well(hea
     assert small["size"] < 0.5 * whole["size"]
     assert small["accuracy"]["label"]["value"] > 0.8
     spec = Bundle.open(out).json("backbones.json")["text"]
-    assert spec["portable"] and spec["config"]["intermediate_size"] == 128
-    assert json.loads((out / "backbone/text/config.json").read_text(encoding="utf-8"))["intermediate_size"] == 128
+    assert spec["portable"] and spec["config"]["intermediate_size"] == 64
+    assert json.loads((out / "backbone/text/config.json").read_text(encoding="utf-8"))["intermediate_size"] == 64
     assert "pruned 93.75 %" in (out / "report.html").read_text(encoding="utf-8")
     assert hs.open_model(out).predict("where is my parcel")["label"] in KINDS.values()
 
@@ -117,7 +117,7 @@ def test_shares_numbers_and_times_that_are_none_are_told(headstart, wide):
 def test_a_share_that_leaves_no_channel_is_told_and_the_others_are_tried(wide, tmp_path):
     found = compress(wide / "model", prune=[0.999, 0.5], max_drop=100, out=tmp_path / "small")
     none, half = found["trials"][1:]
-    assert "of 2048 feed-forward channels cannot be left out" in none["why"]
+    assert "of 1024 feed-forward channels cannot be left out" in none["why"]
     assert half["speed"]
 
 
