@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 import headstart as hs
 from headstart.core.bundle import Bundle
+from headstart.core.errors import UsageError
 from headstart.stages.compress import compress
 from headstart.stages.fit import fit
 from headstart.testing.networks import WORDS, write_bert
@@ -18,11 +20,23 @@ from headstart.testing.networks import WORDS, write_bert
 KINDS = {"parcel": "shipping", "refund": "money", "password": "account"}
 
 
+TRAINS = all(importlib.util.find_spec(each) for each in ("torch", "accelerate", "transformers"))
+
+
 @pytest.fixture(scope="module")
 def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a table of texts and a bundle fitted on it, whose encoder has many layers."""
-    folder = tmp_path_factory.mktemp("deep")
-    network = write_bert(folder / "bert", width=128, layers=12)
+    return fitted(tmp_path_factory.mktemp("deep"), width=128, layers=12)
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a table of texts and a bundle fitted on it, whose encoder has many feed-forward channels."""
+    return fitted(tmp_path_factory.mktemp("wide"), width=128, layers=6, channels=1024)
+
+
+def fitted(folder: Path, **sizes: int) -> Path:
+    network = write_bert(folder / "bert", **sizes)
     rng = np.random.default_rng(0)
     others = [word for word in WORDS if word not in KINDS]
     with (folder / "texts.csv").open("w", encoding="utf-8", newline="") as file:
@@ -63,6 +77,72 @@ def test_fewer_layers_are_faster_and_are_written_where_they_answer_as_well(heads
     model = hs.open_model(out)
     assert model.predict("where is my parcel")["label"] in KINDS.values()
     assert model.report["targets"]["label"]["accuracy"] == small["accuracy"]["label"]["value"]
+
+
+def test_fewer_channels_are_faster_and_are_written_where_they_answer_as_well(headstart, wide, tmp_path):
+    out = tmp_path / "small"
+    told = headstart(
+        "compress", wide / "model", "--prune", "0.9375", "--max-drop", 60, "--out", out, "--json", "--quiet"
+    )
+    assert told.code == 0, told.err
+    found = told.json
+    whole, small = found["trials"]
+    assert found["chosen"] == small["name"] == "pruned 93.75 %"
+    assert small["pace"]["throughput"] > 1.2
+    assert small["size"] < 0.5 * whole["size"]
+    assert small["accuracy"]["label"]["value"] > 0.8
+    spec = Bundle.open(out).json("backbones.json")["text"]
+    assert spec["portable"] and spec["config"]["intermediate_size"] == 64
+    assert json.loads((out / "backbone/text/config.json").read_text(encoding="utf-8"))["intermediate_size"] == 64
+    assert "pruned 93.75 %" in (out / "report.html").read_text(encoding="utf-8")
+    assert hs.open_model(out).predict("where is my parcel")["label"] in KINDS.values()
+
+
+def test_shares_numbers_and_times_that_are_none_are_told(headstart, wide):
+    for option, value, allowed in (
+        ("--prune", "1.5", "between 0 and 1"),
+        ("--prune", "0.5,half", "between 0 and 1"),
+        ("--prune", "0", "between 0 and 1"),
+        ("--prune", "nan", "between 0 and 1"),
+        ("--distill", "0.5", "Whole numbers"),
+        ("--budget", "soon", "10m"),
+    ):
+        told = headstart("compress", wide / "model", option, value, "--quiet", "--json")
+        assert told.code == 2
+        assert allowed in json.loads(told.out)["error"]["allowed"]
+    with pytest.raises(UsageError, match="--budget is -1"):
+        compress(wide / "model", prune=[0.5], budget=-1)
+
+
+def test_a_share_that_leaves_no_channel_is_told_and_the_others_are_tried(wide, tmp_path):
+    found = compress(wide / "model", prune=[0.999, 0.5], max_drop=100, out=tmp_path / "small")
+    none, half = found["trials"][1:]
+    assert "of 1024 feed-forward channels cannot be left out" in none["why"]
+    assert half["speed"]
+
+
+def test_training_that_cannot_be_done_is_told_and_the_form_without_it_is_tried(wide, tmp_path):
+    found = compress(wide / "model", prune=[0.5], distill=[1], budget=0.01, out=tmp_path / "small")
+    trials = {each["name"]: each for each in found["trials"]}
+    assert trials["pruned 50 %"]["speed"]
+    reason = "One epoch takes about" if TRAINS else "is not installed"
+    for name in ("pruned 50 %, trained", "distilled to 1 layers"):
+        assert reason in trials[name]["why"], trials[name]
+        assert not trials[name]["speed"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not TRAINS, reason="PyTorch is not installed; `make test-all` installs it")
+def test_what_is_trained_is_judged_like_all_other_forms(wide, tmp_path):
+    found = compress(wide / "model", prune=[0.9375], distill=[1], budget=60, max_drop=100, out=tmp_path / "small")
+    trials = {each["name"]: each for each in found["trials"]}
+    assert list(trials) == ["as it is", "pruned 93.75 %", "pruned 93.75 %, trained", "distilled to 1 layers"]
+    for each in list(trials.values())[1:]:
+        assert each["drop"]["label"]["bound"] >= each["drop"]["label"]["points"]
+        assert each["size"] < trials["as it is"]["size"]
+    assert trials["distilled to 1 layers"]["accuracy"]["label"]["value"] > 0.8
+    assert found["chosen"]
+    assert hs.open_model(tmp_path / "small").predict("where is my parcel")["label"] in KINDS.values()
 
 
 def test_nothing_is_written_where_nothing_wins(headstart, deep, tmp_path):

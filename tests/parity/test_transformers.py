@@ -11,7 +11,9 @@ transformers = pytest.importorskip("transformers", reason="transformers is not i
 from headstart import modalities  # noqa: E402
 from headstart.core.backbone import Backbone  # noqa: E402
 from headstart.core.progress import Quiet  # noqa: E402
+from headstart.formats.onnx import Onnx  # noqa: E402
 from headstart.formats.openvino import OpenVINO  # noqa: E402
+from headstart.formats.torch import Torch  # noqa: E402
 from headstart.hubs.builtin import Builtin  # noqa: E402
 from headstart.hubs.local import Local  # noqa: E402
 from headstart.testing.networks import write_bert  # noqa: E402
@@ -60,6 +62,31 @@ def test_a_random_network_in_the_real_layout(architecture, tmp_path):
     ids = np.split(encoded["ids"], np.cumsum(encoded["lengths"])[:-1])
     theirs = expected(folder, model, [each.tolist() for each in ids])
     assert (ours * theirs).sum(axis=1).min() >= 0.9999
+
+
+@pytest.mark.parametrize("architecture", CONFIGS)
+def test_a_pruned_network_is_opened_by_transformers_and_by_every_engine(architecture, tmp_path):
+    folder = write_bert(tmp_path / "m")
+    torch.manual_seed(1)
+    transformers.AutoModel.from_config(CONFIGS[architecture](25)).save_pretrained(folder)
+    network = Local().fetch(Backbone.parse(f"local:{folder}"), Quiet())
+    encoded = (
+        modalities.registry.get("text")
+        .of({"columns": ["t"]})
+        .bind(network)
+        .encode({"text": np.array(TEXTS, dtype=object)})
+    )
+    made = OpenVINO().prune(network, 0.34, [encoded], tmp_path / "pruned")
+    model, told = transformers.AutoModel.from_pretrained(made.folder, output_loading_info=True)
+    assert not told["mismatched_keys"] and not [each for each in told["missing_keys"] if "pooler" not in each]
+    assert {32} == {len(each) for name, each in model.named_parameters() if "intermediate.dense.bias" in name} or (
+        {32} == {len(each) for name, each in model.named_parameters() if "ffn.lin1.bias" in name}
+    )
+    ids = np.split(encoded["ids"], np.cumsum(encoded["lengths"])[:-1])
+    theirs = expected(made.folder, model.eval(), [each.tolist() for each in ids])
+    for engine in (OpenVINO(), Onnx(), Torch()):
+        ours = engine.open(made, "f32", 1).run(encoded)["embedding"]
+        assert (ours * theirs).sum(axis=1).min() >= 0.9999
 
 
 @pytest.mark.parametrize(("precision", "least"), [("f32", 0.9999), ("bf16", 0.9995)])

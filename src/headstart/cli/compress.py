@@ -8,6 +8,7 @@ from typing import Any
 from headstart.cli import _table
 from headstart.cli.main import console
 from headstart.core.errors import UsageError
+from headstart.core.recipe import seconds
 
 HELP = "make a fitted model smaller and faster; nothing is kept that is not faster, or not shown to answer as well"
 EXAMPLE = "Example: headstart compress models/tickets --max-drop 0.5 --out models/tickets-small"
@@ -21,10 +22,27 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--precision",
         metavar="NAMES",
         help="int8, f16 (weights of half width), or an engine with its precision such as 'openvino f32', separated by "
-        "commas; with none of these three options all usual forms are tried",
+        "commas; with none of these options that name a form all usual ones are tried",
     )
     add("--layers", metavar="NUMBERS", help="how many layers of the text encoder stay, such as 4,3")
     add("--dims", metavar="NUMBERS", help="how many dimensions of the vectors stay, such as 128")
+    add(
+        "--prune",
+        metavar="SHARES",
+        help="shares of the text encoder's feed-forward channels that are left out of every layer, such as 0.25,0.5; "
+        "the others are fitted to do their work, without PyTorch",
+    )
+    add(
+        "--distill",
+        metavar="NUMBERS",
+        help="layers of a student that learns the labels and a tuned teacher's answers, such as 3 (needs PyTorch)",
+    )
+    add(
+        "--budget",
+        metavar="TIME",
+        help="such as 5m: how long a form may be trained (needs PyTorch); pruned encoders then also learn to give the "
+        "vectors of the whole one, and with no form named a student is tried (default: 10m for --distill, else none)",
+    )
     add("--max-drop", type=float, default=0.5, metavar="POINTS", help="accuracy that may be lost (default: 0.5 points)")
     add("--test", metavar="TABLE", help="judge on this labelled table instead of the rows that were held out")
     add("--source", metavar="TABLE", help="the table that the model was fitted on, where it has moved")
@@ -39,9 +57,12 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
 
     found = compress(
         chosen.bundle,
-        precision=[each.strip() for each in (chosen.precision or "").split(",") if each.strip()],
+        precision=_parts(chosen.precision),
         layers=_numbers("--layers", chosen.layers),
         dims=_numbers("--dims", chosen.dims),
+        prune=_shares(chosen.prune),
+        distill=_numbers("--distill", chosen.distill),
+        budget=seconds(chosen.budget) if chosen.budget else 0.0,
         max_drop=chosen.max_drop,
         test=chosen.test,
         source=chosen.source,
@@ -54,8 +75,19 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def _parts(given: str | None) -> list[str]:
+    return [each.strip() for each in (given or "").split(",") if each.strip()]
+
+
+def _shares(given: str | None) -> list[float]:
+    try:
+        return [float(each) for each in _parts(given)]
+    except ValueError:
+        raise UsageError(f"--prune is '{given}'.", allowed="Shares between 0 and 1, such as 0.25,0.5.") from None
+
+
 def _numbers(name: str, given: str | None) -> list[int]:
-    parts = [each.strip() for each in (given or "").split(",") if each.strip()]
+    parts = _parts(given)
     if not all(each.isdigit() and int(each) for each in parts):
         raise UsageError(f"{name} is '{given}'.", allowed="Whole numbers from 1, separated by commas.")
     return [int(each) for each in parts]

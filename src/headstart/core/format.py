@@ -83,3 +83,26 @@ class Format(ABC):
             f"There is no form '{form}' of '{network.backbone.reference}'.",
             allowed=f"Forms: {listed(self.forms)}." if self.forms else "This engine makes none.",
         )
+
+    def prunable(self, network: Network) -> str:
+        """Return an empty string, or the reason why this engine cannot leave channels out of a network."""
+        return "this engine leaves nothing out of networks"
+
+    def prune(self, network: Network, share: float, given: Sequence[Arrays], folder: Path) -> Network:
+        """Write a network whose layers have fewer channels into a folder of its own, and return it as it is there.
+
+        The layout is the one of the network, so that every engine that opens it opens the smaller one.
+
+        Args:
+            network: one that is `prunable`.
+            share: of the channels that are left out, between 0 and 1.
+            given: encoded rows of the user's own, in batches, by which channels are chosen.
+            folder: what is written, in one step.
+
+        Raises:
+            UsageError: it cannot do that with this network, or not by so much.
+        """
+        raise UsageError(
+            f"Nothing can be left out of '{network.backbone.reference}': {self.prunable(network)}.",
+            allowed="Text encoders of the BERT family in one safetensors file.",
+        )

@@ -39,6 +39,7 @@ class Names:
     heads: str = "num_attention_heads"
     layers: str = "num_hidden_layers"
     act: str = "hidden_act"
+    channels: str = "intermediate_size"
     first_position: bool = False
     """Whether positions start after the padding token's number, as RoBERTa's do."""
 
@@ -61,6 +62,7 @@ FAMILY = {
         heads="n_heads",
         layers="n_layers",
         act="activation",
+        channels="hidden_dim",
     ),
 }
 ACTIVATIONS: Mapping[str, Callable[[ov.Output], ov.Node]] = {
@@ -112,30 +114,40 @@ def _bare(name: str) -> str:
 def build(network: Network) -> ov.Model:
     """Return the graph: `ids`, `position` and `segment` (rows, tokens) in, `hidden` (rows, tokens, width) out."""
     names, tensors = FAMILY[network.architecture], Tensors(network.weights)
-    count, layers = int(network.config[names.heads]), int(network.config[names.layers])
     ids, position, segment = (op.parameter([-1, -1], np.int32, name) for name in ("ids", "position", "segment"))
-    x = _embed(network, names, tensors, ids, position)
-    mask = _block_diagonal(segment)
+    x, mask = embed(network, tensors, ids, position), block_diagonal(segment)
+    for each in range(int(network.config[names.layers])):
+        attended, inner = layer(network, tensors, each, x, mask)
+        outer = _linear(tensors, names.outer.format(each), inner)
+        x = _norm(tensors, names.outer_norm.format(each), op.add(attended, outer), epsilon(network))
+    return ov.Model([op.result(x, name="hidden")], [ids, position, segment], network.architecture)
+
+
+def layer(network: Network, tensors: Tensors, each: int, x: ov.Node, mask: ov.Node) -> tuple[ov.Node, ov.Node]:
+    """Return what a layer's attention gives (rows, tokens, width), and the feed-forward channels that it leads to."""
+    names, count = FAMILY[network.architecture], int(network.config[FAMILY[network.architecture].heads])
     width = x.get_output_partial_shape(0)[2].get_length()
     split = op.constant(np.array([0, 0, count, width // count], np.int64))
     join = op.constant(np.array([0, 0, width], np.int64))
     swap = op.constant(np.array([0, 2, 1, 3], np.int64))
+    parts = [_linear(tensors, name.format(each), x) for name in (names.query, names.key, names.value)]
+    query, key, value = (op.transpose(op.reshape(part, split, True), swap) for part in parts)
+    attended = op.scaled_dot_product_attention(query, key, value, mask)
+    attended = op.reshape(op.transpose(attended, swap), join, True)
+    attended = _linear(tensors, names.attended.format(each), attended)
+    x = _norm(tensors, names.attended_norm.format(each), op.add(x, attended), epsilon(network))
     activation = ACTIVATIONS[network.config.get(names.act, "gelu")]
-    epsilon = float(network.config.get("layer_norm_eps", 1e-12))
-    for each in range(layers):
-        parts = [_linear(tensors, name.format(each), x) for name in (names.query, names.key, names.value)]
-        query, key, value = (op.transpose(op.reshape(part, split, True), swap) for part in parts)
-        attended = op.scaled_dot_product_attention(query, key, value, mask)
-        attended = op.reshape(op.transpose(attended, swap), join, True)
-        attended = _linear(tensors, names.attended.format(each), attended)
-        x = _norm(tensors, names.attended_norm.format(each), op.add(x, attended), epsilon)
-        inner = activation(_linear(tensors, names.inner.format(each), x))
-        outer = _linear(tensors, names.outer.format(each), inner)
-        x = _norm(tensors, names.outer_norm.format(each), op.add(x, outer), epsilon)
-    return ov.Model([op.result(x, name="hidden")], [ids, position, segment], network.architecture)
+    return x, activation(_linear(tensors, names.inner.format(each), x))
 
 
-def _embed(network: Network, names: Names, tensors: Tensors, ids: ov.Node, position: ov.Node) -> ov.Node:
+def epsilon(network: Network) -> float:
+    """Return what a network's norms add to the variance."""
+    return float(network.config.get("layer_norm_eps", 1e-12))
+
+
+def embed(network: Network, tensors: Tensors, ids: ov.Node, position: ov.Node) -> ov.Node:
+    """Return what the first layer is given, (rows, tokens, width)."""
+    names = FAMILY[network.architecture]
     axis = op.constant(np.int64(0))
     if names.first_position:
         position = op.add(position, op.constant(np.int32(network.config.get("pad_token_id", 1) + 1)))
@@ -144,11 +156,11 @@ def _embed(network: Network, names: Names, tensors: Tensors, ids: ov.Node, posit
     if f"{names.token_type}.weight" in tensors:
         table = table + tensors[f"{names.token_type}.weight"][0]
     x = op.add(word, op.gather(_constant(table), position, axis))
-    x = _norm(tensors, names.norm, x, float(network.config.get("layer_norm_eps", 1e-12)))
+    x = _norm(tensors, names.norm, x, epsilon(network))
     return _linear(tensors, names.project, x) if f"{names.project}.weight" in tensors else x
 
 
-def _block_diagonal(segment: ov.Node) -> ov.Node:
+def block_diagonal(segment: ov.Node) -> ov.Node:
     """Return (rows, 1, tokens, tokens): 0 within a segment, `HIDDEN` across."""
     rows = op.unsqueeze(segment, op.constant(np.int64(2)))
     columns = op.unsqueeze(segment, op.constant(np.int64(1)))

@@ -15,6 +15,7 @@ from headstart.core.errors import HubError, UsageError, listed
 from headstart.core.format import Format
 from headstart.formats import (
     _bert_graph,
+    _bert_prune,
     _compress,
     _graphs,
     _openvino_graphs,
@@ -111,6 +112,20 @@ class OpenVINO(Format):
         if form == _compress.INT8:
             graph = _compress.quantised(graph, _core(), lambda compiled: _session(compiled, network), given)
         return _compress.write(network, graph, form, folder)
+
+    def prunable(self, network: Network) -> str:
+        """Return an empty string for a text encoder of the BERT family in safetensors, else why not."""
+        return _bert_prune.unsupported(network)
+
+    def prune(self, network: Network, share: float, given: Sequence[Arrays], folder: Path) -> Network:
+        """Write a text encoder with fewer feed-forward channels.
+
+        Raises:
+            UsageError: it is another network, there are no texts, or no channel would stay or go.
+        """
+        if self.prunable(network):
+            return super().prune(network, share, given, folder)
+        return _bert_prune.prune(network, share, given, _core(), folder)
 
     def operations(self, network: Network, encoded: Arrays) -> float:
         """Return the operations of matrix products, convolutions and attention, padding included."""

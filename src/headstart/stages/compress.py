@@ -23,8 +23,9 @@ from headstart.stages.ground import ground
 from headstart.stages.model import Model, open_targets
 from headstart.stages.networks import open_for
 from headstart.stages.report.wording import tidy
-from headstart.stages.smaller import Variant, Wanted, Workshop
+from headstart.stages.smaller import Variant, Workshop
 from headstart.stages.trials import WHOLE, Answers, Trial, answers_of, decided, judged, save_variant, time_all
+from headstart.stages.wanted import Wanted
 
 LEAST = 20
 """Judged rows without which nothing can be said."""
@@ -36,6 +37,9 @@ def compress(
     precision: Sequence[str] = (),
     layers: Sequence[int] = (),
     dims: Sequence[int] = (),
+    prune: Sequence[float] = (),
+    distill: Sequence[int] = (),
+    budget: float = 0.0,
     max_drop: float = 0.5,
     source: Any = None,
     test: Any = None,
@@ -53,6 +57,12 @@ def compress(
         precision: `int8`, `f16`, or engines with precisions such as `openvino f32`.
         layers: how many layers of a text encoder are to stay.
         dims: how many dimensions of its vectors are to stay.
+        prune: shares of a text encoder's feed-forward channels that are left out; the others are fitted to do their
+            work by least squares, on training rows.
+        distill: how many layers a student is to have, which is trained on the labels and a tuned teacher's answers.
+        budget: seconds that training may take for each form that is trained. With it, pruned encoders also learn to
+            give the vectors of the whole one, and where no form is named, a student is tried; without it, nothing is
+            trained but `distill`, which has 600 s then. Training needs PyTorch.
         max_drop: points of accuracy (or of 100 R²) that may be lost.
         source: the table that it was fitted on, where that is no longer at the place that its report names.
         test: a labelled table to judge on in place of the rows that were held out.
@@ -62,12 +72,17 @@ def compress(
         all that was measured, with `chosen`, the name of what was written, or an empty text.
 
     Raises:
-        UsageError: no network of the model can be compressed.
+        UsageError: no network of the model can be compressed, or a number is out of its range.
         DataError: there are no rows to judge on.
     """
     progress = progress or Quiet()
     if not 0 <= max_drop <= 100:
         raise UsageError(f"--max-drop is {max_drop}.", allowed="Points from 0 to 100.")
+    for share in prune:
+        if not 0 < share < 1:
+            raise UsageError(f"--prune is {share:g}.", allowed="Shares between 0 and 1, such as 0.25,0.5.")
+    if budget < 0:
+        raise UsageError(f"--budget is {budget:g}.", allowed="Seconds from 0, or a time such as 5m.")
     model = open_targets(bundle, progress)
     place = Path(out) if out else model.path.with_name(f"{model.path.name}-compressed")
     Bundle.check_place(place)
@@ -80,7 +95,7 @@ def compress(
             allowed=f"At least {LEAST}.",
             hint="Give more labelled rows with --test TABLE.",
         )
-    wanted = Wanted(precision, layers, dims)
+    wanted = Wanted(precision, layers, dims, prune, distill, budget).resolved(whole.opened)
     with tempfile.TemporaryDirectory(prefix="headstart-") as folder:
         workshop = Workshop(whole, rows, recipe, Path(folder), model.path.resolve())
         return _gate(model, workshop, wanted, max_drop, place, progress)
@@ -102,7 +117,8 @@ def _gate(
 ) -> dict[str, Any]:
     made: dict[str, Variant] = {WHOLE: workshop.whole}
     trials: dict[str, Trial] = {}
-    for name, make in wanted.makers(workshop).items():
+    makers = wanted.makers(workshop)
+    for name, make in makers.items():
         progress.say(f"making {name}")
         try:
             made[name] = make()
@@ -128,7 +144,7 @@ def _gate(
             trials[name] = judged(workshop, made[name], answers_of(made[name], workshop.ground), before, clock)
         except HeadstartError as error:
             trials[name] = Trial(name, f"not judged: {error.problem}", speed=clock[name].figures(), pace=asdict(pace))
-    order = [WHOLE, *(name for name in wanted.makers(workshop))]
+    order = [WHOLE, *makers]
     found = decided({name: trials[name] for name in order}, most, len(workshop.ground.judged))
     return _written(model, workshop, made, found, most, place, progress)
 

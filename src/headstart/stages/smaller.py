@@ -1,4 +1,4 @@
-"""Smaller forms of a fitted model: in other precisions, with fewer layers, or with shorter vectors."""
+"""Smaller forms of a fitted model: in other precisions, with fewer layers or channels, or with shorter vectors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from headstart import formats, methods, modalities
 from headstart.core.arrays import Arrays, take
 from headstart.core.dataset import take_rows
-from headstart.core.errors import DataError, MissingExtra, UsageError
+from headstart.core.errors import DataError, UsageError
 from headstart.core.head import Head
 from headstart.core.layers import layer_count, shortened, spread
 from headstart.core.method import Budget, Job
@@ -27,14 +27,11 @@ from headstart.stages.networks import Opened, engines_of, start
 
 CALIBRATION, PICTURES = 300, 100
 """Training rows by which the ranges of eight-bit numbers are chosen: texts, and files."""
+TEXTS = 2_000
+"""Training rows at most by which channels are chosen."""
 BATCH = 50
-FORMS = ("int8", "f16")
 CALLED = {"f16": "f16 weights"}
 """What forms are called, where their own name may mislead: the arithmetic stays as it is."""
-SHARES = (2 / 3, 1 / 2)
-"""Shares of a transformer's layers that are tried."""
-DIMENSIONS = (128, 64)
-"""Dimensions that vectors are brought to."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +93,8 @@ class Workshop:
                     + (f": {reason}." if reason else "."),
                     allowed=f"Precisions: {', '.join(offered)}.",
                 )
-            made[name] = self._as(each, start(each.network, chosen, precision=precision))
-        return self._with(f"{engine} {precision}".strip(), made)
+            made[name] = self.as_before(each, start(each.network, chosen, precision=precision))
+        return self.with_networks(f"{engine} {precision}".strip(), made)
 
     def in_form(self, form: str, of: Variant | None = None) -> Variant:
         """Return the model with its networks in a compressed form.
@@ -114,14 +111,10 @@ class Workshop:
             folder = self.folder / base.name.replace(" ", "_") / form / name
             network = formats.registry.get(maker)().compress(each.network, form, given, folder)
             tuned = f"{each.tuned}, {form}".removeprefix(", ")
-            made[name] = self._as(each, start(network, maker), tuned=tuned)
+            made[name] = self.as_before(each, start(network, maker), tuned=tuned)
         called = CALLED.get(form, form)
-        found = self._with(f"{base.name}, {called}" if of else called, made)
-        return replace(found, refit=lambda: self._targets(found)) if base.refit else found
-
-    def with_layers_in_form(self, wanted: int, form: str) -> Variant:
-        """Return the model with fewer layers, and those in a compressed form."""
-        return self.in_form(form, self.with_layers(wanted))
+        found = replace(self.with_networks(f"{base.name}, {called}" if of else called, made), targets=base.targets)
+        return replace(found, refit=lambda: self.heads_for(found)) if base.refit else found
 
     def with_layers(self, wanted: int) -> Variant:
         """Return the model with fewer layers of its text encoder, and heads fitted to what it gives then.
@@ -139,11 +132,35 @@ class Workshop:
                 raise UsageError(f"--layers is {wanted}.", allowed=f"1 to {count - 1}: the encoder has {count}.")
             network = shortened(each.network, spread(count, wanted), self.folder / f"layers{wanted}" / name)
             tuned = f"{each.tuned}, {wanted} of {count} layers".removeprefix(", ")
-            made[name] = self._as(each, start(network, each.format, precision=each.precision), tuned=tuned)
+            made[name] = self.as_before(each, start(network, each.format, precision=each.precision), tuned=tuned)
         if all(made[name] is each for name, each in self.whole.opened.items()):
             raise UsageError("No network of this model has layers that can be left out.", allowed="Text encoders.")
-        found = self._with(f"{wanted} layers", made)
-        return replace(found, refit=lambda: self._targets(found))
+        found = self.with_networks(f"{wanted} layers", made)
+        return replace(found, refit=lambda: self.heads_for(found))
+
+    def with_fewer_channels(self, share: float) -> Variant:
+        """Return the model without a share of its text encoder's channels, and heads fitted to what it gives then.
+
+        Raises:
+            UsageError: it has no channels that can be left out, or not so many, or there are no training rows.
+        """
+        made = {}
+        for name, each in self.whole.opened.items():
+            maker = next((made_by for _, made_by in engines_of(each) if not made_by.prunable(each.network)), None)
+            if maker is None:
+                made[name] = each
+                continue
+            folder = self.folder / f"pruned{share:g}" / name
+            network = maker.prune(each.network, share, self._calibration(name, each, TEXTS), folder)
+            tuned = f"{each.tuned}, {percent(share)} pruned".removeprefix(", ")
+            made[name] = self.as_before(each, start(network, each.format, precision=each.precision), tuned=tuned)
+        if all(made[name] is each for name, each in self.whole.opened.items()):
+            raise UsageError(
+                "No network of this model has channels that can be left out. Text encoders of the BERT family in one "
+                "safetensors file have."
+            )
+        found = self.with_networks(f"pruned {percent(share)}", made)
+        return replace(found, refit=lambda: self.heads_for(found))
 
     def with_dimensions(self, wanted: int) -> Variant:
         """Return the model with its vectors brought to fewer dimensions, and heads fitted to those.
@@ -155,37 +172,47 @@ class Workshop:
         if not 0 < wanted < (width or wanted + 1):
             raise UsageError(f"--dims is {wanted}.", allowed=f"1 to {width - 1}: the vectors have {width}.")
         found = replace(self.whole, name=f"{wanted} dimensions")
-        return replace(found, targets=self._targets(found, wanted))
+        return replace(found, targets=self.heads_for(found, wanted))
 
-    def _as(self, old: Opened, new: Opened, tuned: str = "") -> Opened:
+    def as_before(self, old: Opened, new: Opened, tuned: str = "") -> Opened:
+        """Return a network that is opened as another one was."""
         return replace(new, view=old.view, tuned=tuned or old.tuned)
 
-    def _with(self, name: str, opened: Mapping[str, Opened]) -> Variant:
+    def with_networks(self, name: str, opened: Mapping[str, Opened]) -> Variant:
+        """Return the model with other networks."""
         inputs = [
             each.bind(opened[called].network) if (called := modalities.name_of(each)) in opened else each
             for each in self.whole.inputs
         ]
         return replace(self.whole, name=name, opened=opened, inputs=inputs)
 
-    def _calibration(self, name: str, opened: Opened) -> list[Arrays]:
+    def modality(self, name: str) -> Modality:
+        """Return a modality by name."""
+        return next(each for each in self.whole.inputs if modalities.name_of(each) == name)
+
+    def _calibration(self, name: str, opened: Opened, texts: int = CALIBRATION) -> list[Arrays]:
         """Return encoded training rows in batches."""
-        rows = self._rows()
-        modality = next(each for each in self.whole.inputs if modalities.name_of(each) == name)
-        bound, most = modality.bind(opened.network), PICTURES if modality.files else CALIBRATION
+        rows, modality = self.rows(), self.modality(name)
+        bound, most = modality.bind(opened.network), PICTURES if modality.files else texts
         chosen = np.random.default_rng(self.recipe.seed).permutation(len(rows))[:most]
         parts = [chosen[at : at + BATCH] for at in range(0, len(chosen), BATCH)]
         return [bound.encode(bound.prepare(take_rows(rows.table, part))) for part in parts]
 
-    def _rows(self) -> Rows:
+    def rows(self) -> Rows:
+        """Return the training rows.
+
+        Raises:
+            DataError: they are not to be had.
+        """
         if self.ground.learnt is None:
             raise DataError(
                 f"This needs training rows: {self.ground.why}", hint="Name the table they are in with --source TABLE."
             )
         return self.ground.learnt
 
-    def _targets(self, variant: Variant, dimensions: int = 0) -> dict[str, Target]:
+    def heads_for(self, variant: Variant, dimensions: int = 0) -> dict[str, Target]:
         """Return heads that read a variant's vectors, calibrated on held-out training rows."""
-        features = self._rows().features(variant.opened)
+        features = self.rows().features(variant.opened)
         shrink: Callable[[Head], Head] = lambda head: head  # noqa: E731
         if dimensions:
             mean, axes = components(features["embedding"], dimensions)
@@ -198,7 +225,7 @@ class Workshop:
         if "embedding" not in old.head.reads:
             return old
         rows = self.ground.labelled(name, judged=False)
-        cells = self._rows().table[name]
+        cells = self.rows().table[name]
         y = old.task.encode([cells[row] for row in rows])
         groups, seed = self.ground.groups[rows], self.recipe.seed
         job = Job(old.task, y, take(features, rows), groups, seed, Budget(), core_count(), Quiet())
@@ -207,54 +234,6 @@ class Workshop:
         return Target(task, shrink(fitted.head), old.baseline)
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """Which smaller forms are to be tried: those that are named, or the usual ones where none is."""
-
-    precisions: Sequence[str] = ()
-    layers: Sequence[int] = ()
-    dimensions: Sequence[int] = ()
-
-    def makers(self, workshop: Workshop) -> dict[str, Callable[[], Variant]]:
-        """Return what makes each, by name."""
-        wanted = self if self.precisions or self.layers or self.dimensions else _usual(workshop.whole.opened)
-        found: dict[str, Callable[[], Variant]] = {}
-        for name in wanted.precisions:
-            engine, _, precision = name.rpartition(" ")
-            made = _later(workshop.in_form, name) if name in FORMS else _later(workshop.at_precision, precision, engine)
-            found[CALLED.get(name, name)] = made
-        for number in wanted.layers:
-            found[f"{number} layers"] = _later(workshop.with_layers, number)
-            if FORMS[0] in wanted.precisions:
-                found[f"{number} layers, {FORMS[0]}"] = _later(workshop.with_layers_in_form, number, FORMS[0])
-        return found | {f"{each} dimensions": _later(workshop.with_dimensions, each) for each in wanted.dimensions}
-
-
-def _later(make: Callable[..., Variant], *arguments: object) -> Callable[[], Variant]:
-    return lambda: make(*arguments)
-
-
-def _usual(opened: Mapping[str, Opened]) -> Wanted:
-    """Return what is tried unasked: all precisions but the one in use, fewer layers, shorter vectors."""
-    count = layer_count(opened["text"].network.config) if "text" in opened else 0
-    layers = sorted({max(1, round(share * count)) for share in SHARES} - {count}, reverse=True) if count > 1 else []
-    width = sum(each.network.backbone.width for each in opened.values())
-    return Wanted([*_precisions(opened), *FORMS], layers, [each for each in DIMENSIONS if each < width])
-
-
-def _precisions(opened: Mapping[str, Opened]) -> list[str]:
-    """Return the engines with their precisions that run all networks, but for what they run in now."""
-    found = []
-    for name in formats.registry.names():
-        try:
-            engine = formats.registry.get(name)()
-        except MissingExtra:
-            continue
-        # PyTorch's eager mode is for training: it is slower than the other engines at the same precision.
-        if engine.heavy or any(engine.supports(each.network) for each in opened.values()):
-            continue
-        for precision in engine.precisions():
-            now = all((each.format, each.precision) == (name, precision) for each in opened.values())
-            if not now and all(precision in engine.offered(each.network) for each in opened.values()):
-                found.append(f"{name} {precision}")
-    return found
+def percent(share: float) -> str:
+    """Return a share as it is read."""
+    return f"{100 * share:g} %"

@@ -14,11 +14,14 @@ WORDS = tuple(
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-def write_bert(folder: Path, *, width: int = 32, layers: int = 2, heads: int = 4, seed: int = 0) -> Path:
+def write_bert(
+    folder: Path, *, width: int = 32, layers: int = 2, heads: int = 4, channels: int = 0, seed: int = 0
+) -> Path:
     """Write a BERT encoder with mean pooling as transformers and sentence-transformers lay it out.
 
     Args:
-        width: of the embedding; the feed-forward part is twice as wide.
+        width: of the embedding.
+        channels: of the feed-forward part; 0 makes it twice as wide as the embedding.
     """
     from safetensors.numpy import save_file
 
@@ -28,7 +31,7 @@ def write_bert(folder: Path, *, width: int = 32, layers: int = 2, heads: int = 4
         "architectures": ["BertModel"],
         "model_type": "bert",
         "hidden_size": width,
-        "intermediate_size": 2 * width,
+        "intermediate_size": channels or 2 * width,
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
         "hidden_act": "gelu",

@@ -40,6 +40,8 @@ HEADS = [
     "memory",
 ]
 ROOM = 0.08
+LONGEST = 32
+"""Letters of a form's name."""
 
 
 @final
@@ -76,7 +78,9 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield the table as lines of text, and the verdict."""
     trials = records(found.get("trials"))
     heads = [HEADS[0], *HEADS[2:]]
-    rows = [[("✓ " if each.get("chosen") else "  ") + clean(each.get("name"), 24), *_cells(each)] for each in trials]
+    rows = [
+        [("✓ " if each.get("chosen") else "  ") + clean(each.get("name"), LONGEST), *_cells(each)] for each in trials
+    ]
     wide = [max(columns(row[place]) for row in [heads, *rows]) for place in range(len(heads))]
     for row in [heads, *rows]:
         padded = [" " * (wide[place] - columns(cell)) for place, cell in enumerate(row)]
@@ -162,4 +166,4 @@ def _spot(trial: Mapping[str, Any]) -> _Spot | None:
     if rate is None or not values or any(value is None or ends is None for value, ends in values):
         return None
     value, ends = values[0]
-    return _Spot(clean(trial.get("name"), 24), rate, value or 0.0, ends or (0.0, 0.0), trial.get("chosen") is True)
+    return _Spot(clean(trial.get("name"), LONGEST), rate, value or 0.0, ends or (0.0, 0.0), trial.get("chosen") is True)

@@ -1,0 +1,116 @@
+"""Which smaller forms of a fitted model are tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from headstart import formats
+from headstart.core.errors import MissingExtra
+from headstart.core.layers import layer_count
+from headstart.stages import students
+from headstart.stages.networks import Opened, engines_of
+from headstart.stages.smaller import CALLED, Variant, Workshop, percent
+
+FORMS = ("int8", "f16")
+SHARES = (2 / 3, 1 / 2)
+"""Shares of a transformer's layers that are tried."""
+DIMENSIONS = (128, 64)
+"""Dimensions that vectors are brought to."""
+PRUNED = (0.5,)
+"""Shares of the feed-forward channels that are left out."""
+DISTILLING = 600.0
+"""Seconds that a distilled form may take where nothing else is said."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which smaller forms are to be tried: those that are named, or the usual ones where none is.
+
+    Args:
+        precisions: `int8`, `f16`, or engines with precisions.
+        layers: how many layers stay.
+        dimensions: how many dimensions of the vectors stay.
+        prune: shares of the feed-forward channels that are left out.
+        distill: how many layers a student has.
+        budget: seconds that training may take for each form that is trained; 0 trains none but students.
+    """
+
+    precisions: Sequence[str] = ()
+    layers: Sequence[int] = ()
+    dimensions: Sequence[int] = ()
+    prune: Sequence[float] = ()
+    distill: Sequence[int] = ()
+    budget: float = 0.0
+
+    def resolved(self, opened: Mapping[str, Opened]) -> Wanted:
+        """Return it with the usual forms where it names none."""
+        named = self.precisions or self.layers or self.dimensions or self.prune or self.distill
+        return self if named else _usual(opened, self.budget)
+
+    def makers(self, workshop: Workshop) -> dict[str, Callable[[], Variant]]:
+        """Return what makes each, by name."""
+        found: dict[str, Callable[[], Variant]] = {}
+        for name in self.precisions:
+            engine, _, precision = name.rpartition(" ")
+            made = _later(workshop.in_form, name) if name in FORMS else _later(workshop.at_precision, precision, engine)
+            found[CALLED.get(name, name)] = made
+        for number in self.layers:
+            found |= self._also_in_int8(f"{number} layers", _later(workshop.with_layers, number), workshop)
+        for share in self.prune:
+            made = _later(workshop.with_fewer_channels, share)
+            found |= self._also_in_int8(f"pruned {percent(share)}", made, workshop)
+            if self.budget:
+                made = _later(students.imitating, workshop, made, self.budget)
+                found |= self._also_in_int8(f"pruned {percent(share)}, trained", made, workshop)
+        for number in self.distill:
+            made = _later(students.distilled, workshop, number, self.budget or DISTILLING)
+            found |= self._also_in_int8(f"distilled to {number} layers", made, workshop)
+        return found | {f"{each} dimensions": _later(workshop.with_dimensions, each) for each in self.dimensions}
+
+    def _also_in_int8(
+        self, name: str, make: Callable[[], Variant], workshop: Workshop
+    ) -> dict[str, Callable[[], Variant]]:
+        """Return what makes a form, and where eight bits are wanted, that form in eight bits; it is made once."""
+        if FORMS[0] not in self.precisions:
+            return {name: make}
+        return {name: make, f"{name}, {FORMS[0]}": lambda: workshop.in_form(FORMS[0], make())}
+
+
+def _later(make: Callable[..., Variant], *arguments: object) -> Callable[[], Variant]:
+    return cache(lambda: make(*arguments))
+
+
+def _usual(opened: Mapping[str, Opened], budget: float) -> Wanted:
+    """Return what is tried unasked: all precisions but the one in use, fewer layers and channels, shorter vectors."""
+    count = layer_count(opened["text"].network.config) if "text" in opened else 0
+    layers = sorted({max(1, round(share * count)) for share in SHARES} - {count}, reverse=True) if count > 1 else []
+    width = sum(each.network.backbone.width for each in opened.values())
+    prunable = any(not engine.prunable(each.network) for each in opened.values() for _, engine in engines_of(each))
+    return Wanted(
+        [*_precisions(opened), *FORMS],
+        layers,
+        [each for each in DIMENSIONS if each < width],
+        PRUNED if prunable else (),
+        layers[-1:] if budget else (),
+        budget,
+    )
+
+
+def _precisions(opened: Mapping[str, Opened]) -> list[str]:
+    """Return the engines with their precisions that run all networks, but for what they run in now."""
+    found = []
+    for name in formats.registry.names():
+        try:
+            engine = formats.registry.get(name)()
+        except MissingExtra:
+            continue
+        # PyTorch's eager mode is for training: it is slower than the other engines at the same precision.
+        if engine.heavy or any(engine.supports(each.network) for each in opened.values()):
+            continue
+        for precision in engine.precisions():
+            now = all((each.format, each.precision) == (name, precision) for each in opened.values())
+            if not now and all(precision in engine.offered(each.network) for each in opened.values()):
+                found.append(f"{name} {precision}")
+    return found
