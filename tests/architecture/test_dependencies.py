@@ -11,6 +11,8 @@ import pytest
 
 DISTRIBUTIONS = {
     "PIL": "pillow",
+    "google": "protobuf",
+    "grpc": "grpcio",
     "joblib": "scikit-learn",
     "kagglesdk": "kagglehub",
     "opentelemetry": "opentelemetry-sdk",

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import httpx2
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 
 from headstart.server.limits import Limits
 from headstart.server.requests.inputs import Caps
+from headstart.server.run import _listen
 from headstart.testing.toys import toy_runtime
 from tests.journeys.test_main_job import TICKET
 from tests.unit.server import writers
@@ -47,8 +49,8 @@ def served(bundle, admin):
 
 
 @pytest.fixture(scope="module")
-def toys(tmp_path_factory):
-    """Return the address of a server of toys: what labels, embeds, writes and listens."""
+def toy_server(tmp_path_factory):
+    """Return a client of a server of toys: what labels, embeds, writes and listens."""
     root = tmp_path_factory.mktemp("toys")
     models = {
         "colours": toy_runtime(("subject", "body")),
@@ -59,7 +61,13 @@ def toys(tmp_path_factory):
         "listener": writers.listener(root / "listener"),
     }
     with running(models) as client:
-        yield _address(client)
+        yield client
+
+
+@pytest.fixture(scope="module")
+def toys(toy_server):
+    """Return the server's address."""
+    return _address(toy_server)
 
 
 def _address(client):
@@ -141,6 +149,96 @@ def test_tritonclient_hears_why(triton):
             ask()
         assert words in str(refused.value)
         assert refused.value.status().startswith("4")
+
+
+# tritonclient over gRPC
+
+
+@pytest.fixture(scope="module")
+def triton_grpc(toy_server):
+    pytest.importorskip("grpc", reason="grpcio is not installed")
+    module = pytest.importorskip("tritonclient.grpc", reason="tritonclient[grpc] is not installed")
+    from headstart.server.rpc.grpc import Port
+
+    port = Port(toy_server.app, _listen("127.0.0.1", 0), options={}, drain_seconds=5)
+    asyncio.run_coroutine_threadsafe(port.open(), toy_server.loop).result(10)
+    client = module.InferenceServerClient(port.address)
+    yield module, client
+    client.close()
+    toy_server.loop.call_soon_threadsafe(port.close)
+
+
+def test_tritonclient_asks_what_is_there_over_grpc(triton_grpc):
+    _, client = triton_grpc
+    assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("colours")
+    assert client.is_model_ready("colours", "1") and not client.is_model_ready("none")
+    assert "statistics" in client.get_server_metadata().extensions
+    for version in ("", "1"):
+        told = client.get_model_metadata("colours", version, as_json=True)
+        assert told["inputs"] == [{"name": name, "datatype": "BYTES", "shape": ["-1"]} for name in ("subject", "body")]
+        config = client.get_model_config("colours", version).config
+        assert (config.name, config.input[0].dims, config.input[0].data_type) == ("colours", [-1], 13)
+    assert client.get_model_repository_index().models[0].state == "READY"
+    before = client.get_inference_statistics("tickets", "1").model_stats[0].inference_count
+    given = _one(triton_grpc, "text", ["my order"])
+    client.infer("tickets", [given])
+    assert client.get_inference_statistics("tickets").model_stats[0].inference_count == before + 1
+    assert [each.name for each in client.get_inference_statistics().model_stats][:2] == ["colours", "tickets"]
+
+
+def _one(triton, name, texts):
+    module, _ = triton
+    given = module.InferInput(name, [len(texts)], "BYTES")
+    given.set_data_from_numpy(np.array(texts, object))
+    return given
+
+
+def test_tritonclient_gets_answers_over_grpc(triton_grpc):
+    module, client = triton_grpc
+    texts = ["blue sky", "grün ist die Hoffnung"]
+    wanted = [module.InferRequestedOutput(name) for name in ("label_confidence", "label")]
+    expected = toy_runtime(("subject", "body")).predict_rows(texts)
+    for outputs in (None, wanted):
+        given = [_one(triton_grpc, "body", texts)]
+        answer = client.infer("colours", given, outputs=outputs, request_id="a1", model_version="1", timeout=5_000_000)
+        assert answer.get_response().id == "a1"
+        assert [each.decode() for each in answer.as_numpy("label")] == [each["label"] for each in expected]
+        assert answer.as_numpy("label_confidence").tolist() == [each["label_confidence"] for each in expected]
+    given = _one(triton_grpc, "text", ["my order"])
+    vectors = client.infer("tickets", [given], outputs=[module.InferRequestedOutput("embedding")]).as_numpy("embedding")
+    assert vectors.dtype == np.float32 and vectors.shape == (1, 32)
+    assert np.array_equal(client.infer("encoder", [given]).as_numpy("embedding"), vectors)
+    assert client.infer("letters", [_one(triton_grpc, "text", ["abc"])], parameters={"max_tokens": 5}).as_numpy("text")
+
+
+def test_tritonclient_asks_many_times_at_once_over_grpc(triton_grpc):
+    _, client = triton_grpc
+    answers, come = [], threading.Event()
+
+    def note(result, error):
+        answers.append(error or result.as_numpy("label")[0])
+        if len(answers) == 8:
+            come.set()
+
+    for _ in range(8):
+        client.async_infer("colours", [_one(triton_grpc, "body", ["blue sky"])], note)
+    assert come.wait(30)
+    assert set(answers) == {toy_runtime(("subject", "body")).predict_rows(["blue sky"])[0]["label"].encode()}
+
+
+def test_tritonclient_hears_why_over_grpc(triton_grpc):
+    module, client = triton_grpc
+    wrong = _one(triton_grpc, "bodi", ["x"])
+    for ask, words, code in (
+        (lambda: client.infer("colours", [wrong]), "Did you mean 'body'?", "INVALID_ARGUMENT"),
+        (lambda: client.infer("none", [wrong]), "There is no model 'none'", "NOT_FOUND"),
+        (lambda: client.load_model("colours"), "admin port", "PERMISSION_DENIED"),
+        (lambda: client.unload_model("colours"), "admin port", "PERMISSION_DENIED"),
+    ):
+        with pytest.raises(module.InferenceServerException) as refused:
+            ask()
+        assert words in str(refused.value)
+        assert refused.value.status() == f"StatusCode.{code}"
 
 
 # openai

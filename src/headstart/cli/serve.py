@@ -9,7 +9,7 @@ from headstart.cli import _limits, _protection
 from headstart.cli.main import console
 from headstart.core.offline import go_offline
 
-HELP = "answer over HTTP (REST), on this machine only unless told otherwise"
+HELP = "answer over HTTP (REST) and gRPC, on this machine only unless told otherwise"
 EXAMPLE = "Examples: headstart serve models/tickets --port 8000; headstart serve models/* --admin-port 8001"
 
 
@@ -28,6 +28,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0 takes a free one (default: 8000)")
     parser.add_argument(
         "--admin-port", type=int, metavar="PORT", help="port of this machine on which headstart rollout loads models"
+    )
+    parser.add_argument(
+        "--grpc-port", type=int, metavar="PORT", help="speak the Open Inference Protocol over gRPC, too, on this port"
     )
     parser.add_argument("--drain-seconds", type=int, default=30, metavar="S", help="time to finish after SIGTERM")
     parser.add_argument(
@@ -50,10 +53,11 @@ def run(chosen: argparse.Namespace) -> None:
 
     for package in NEEDED:
         require(package, "serve")
+    spoken: dict[str, str] = {}
 
     def ready(url: str) -> None:
         if chosen.json:
-            print(json.dumps({"url": url, "models": chosen.model}), flush=True)
+            print(json.dumps({"url": url, "models": chosen.model, **spoken}), flush=True)
 
     if chosen.offline:
         go_offline()
@@ -64,11 +68,13 @@ def run(chosen: argparse.Namespace) -> None:
         host=chosen.host,
         port=chosen.port,
         admin_port=chosen.admin_port,
+        grpc_port=chosen.grpc_port,
         limits=_limits.limits(chosen),
         drain_seconds=chosen.drain_seconds,
         notice_seconds=chosen.notice_seconds,
         progress=console(chosen),
         ready=ready,
+        grpc_ready=lambda address: spoken.update(grpc=address),
         protection=_protection.protection(chosen),
         **_protection.ledger(chosen),
     )

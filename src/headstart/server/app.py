@@ -99,7 +99,7 @@ def create_app(
     errors.answer(app)
     for each in reversed(list(guard)):
         app.add_middleware(each.cls, *each.args, **each.kwargs)
-    app.add_middleware(_Watched, service=service, errors=errors)
+    app.add_middleware(Watched, service=service, errors=errors)
     return app
 
 
@@ -114,7 +114,7 @@ def _spoken() -> list[Protocol]:
 
 
 @final
-class _Watched:
+class Watched:
     """Names, counts and times every request, and turns what nobody caught into a logged 500."""
 
     def __init__(self, app: ASGIApp, service: Service, errors: Errors) -> None:

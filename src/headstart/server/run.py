@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import uvicorn
+from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from headstart.core.errors import ResourceError, UsageError, listed
@@ -26,6 +27,9 @@ from headstart.server.limits import Limits
 from headstart.server.models.folder import Folder
 from headstart.server.models.rollout import Opener, Rollout
 from headstart.server.service import NONE, Service
+
+if TYPE_CHECKING:
+    from headstart.server.rpc.grpc import Port
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection stays open: longer than a load balancer's usual 60, so that the balancer, which
@@ -41,17 +45,20 @@ def run(
     port: int = 8000,
     admin_port: int | None = None,
     admin_host: str = "127.0.0.1",
+    grpc_port: int | None = None,
     limits: Limits = Limits(),  # noqa: B008  (frozen)
     drain_seconds: int = 30,
     notice_seconds: float = 0.0,
     access_log: bool = False,
     progress: Progress | None = None,
     ready: Callable[[str], None] | None = None,
+    grpc_ready: Callable[[str], None] | None = None,
     opener: Opener | None = None,
     folder: Folder | None = None,
     app_options: Mapping[str, Any] = NONE,
     server_options: Mapping[str, Any] = NONE,
     admin_guard: Sequence[Middleware] = (),
+    grpc_guard: Sequence[Middleware] = (),
     warning: str = "",
 ) -> None:
     """Serve opened models until SIGTERM or Ctrl-C; requests that are being answered are finished first.
@@ -62,6 +69,7 @@ def run(
         port: the port to listen on; 0 means any free one.
         admin_port: the port of the admin API, which loads and unloads models; None means that there is none.
         admin_host: the address of the admin API.
+        grpc_port: the port of `host` that speaks gRPC; 0 means any free one, and None that there is none.
         limits: how much to take on.
         drain_seconds: how long requests that are being answered may take after the signal.
         notice_seconds: how long the port stays open after SIGTERM while `/health/ready` answers 503, so that a load
@@ -69,11 +77,13 @@ def run(
         access_log: whether to log a line for each request; bodies are never logged.
         progress: where to say the address; standard error by default.
         ready: called with the address once requests are taken.
+        grpc_ready: called before that with `HOST:PORT`, where gRPC is spoken.
         opener: opens what is named when a model is loaded.
         folder: the folder of bundles that is followed.
         app_options: more of `create_app`'s arguments.
         server_options: more of uvicorn's settings, such as certificates.
         admin_guard: what stands before the admin API, the first of it outermost.
+        grpc_guard: what stands before gRPC's calls, the first of it outermost.
         warning: what the user is told before it starts; nothing where empty.
 
     Raises:
@@ -87,28 +97,26 @@ def run(
         background: list[Callable[[Rollout], Any]] = [folder.watch] if folder else []
         if admin_port is not None:
             listeners.append(_listen(admin_host, admin_port))
-            background.append(_Admin(listeners[1], admin_guard).serve)
+            background.append(_Admin(listeners[-1], admin_guard).serve)
+        if grpc_port is not None:
+            listeners.append(_listen(host, grpc_port))
         url = _address(listeners[0])
         app = create_app(models, limits=limits, opener=opener, background=background, **app_options)
+        beside = None
+        if grpc_port is not None:
+            beside = _beside(app, listeners[-1], guard=grpc_guard, options=server_options, drain_seconds=drain_seconds)
         if warning:
             progress.say(warning)
 
         def started() -> None:
-            _say(progress, app.state.service, listeners, url)
+            _say(progress, app.state.service, url, _address(listeners[1]) if admin_port is not None else "", beside)
+            if beside is not None and grpc_ready is not None:
+                grpc_ready(beside.address)
             if ready is not None:
                 ready(url)
 
-        settings = {
-            "log_level": "info" if access_log else "warning",
-            "access_log": access_log,
-            "lifespan": "on",
-            "ws": "none",
-            "server_header": False,
-            "timeout_keep_alive": KEEP_ALIVE,
-            "timeout_graceful_shutdown": drain_seconds,
-        }
-        config = uvicorn.Config(app, **(settings | dict(server_options)))
-        server = _Server(config, app.state.service, started, notice_seconds)
+        config = uvicorn.Config(app, **(_settings(access_log, drain_seconds) | dict(server_options)))
+        server = _Server(config, app.state.service, started, notice_seconds, beside)
         server.run(sockets=listeners[:1])
     finally:
         for each in listeners:
@@ -117,14 +125,35 @@ def run(
         raise KeyboardInterrupt
 
 
-def _say(progress: Progress, service: Service, listeners: Sequence[socket.socket], url: str) -> None:
+def _settings(access_log: bool, drain_seconds: int) -> dict[str, Any]:
+    return {
+        "log_level": "info" if access_log else "warning",
+        "access_log": access_log,
+        "lifespan": "on",
+        "ws": "none",
+        "server_header": False,
+        "timeout_keep_alive": KEEP_ALIVE,
+        "timeout_graceful_shutdown": drain_seconds,
+    }
+
+
+def _beside(app: FastAPI, listener: socket.socket, **more: Any) -> Port:
+    """Return the port that speaks gRPC; whoever does not ask for it needs none of its packages."""
+    from headstart.server.rpc.grpc import Port
+
+    return Port(app, listener, **more)
+
+
+def _say(progress: Progress, service: Service, url: str, admin: str, beside: Port | None) -> None:
     names = service.shelf.names()
     shown = f"'{names[0]}'" if len(names) == 1 else f"{len(names)} models ({listed(names, 6)})" if names else "no model"
     progress.say(f"Serving {shown} on {url} (schema: {url}/docs). Stop with Ctrl-C.")
     cores = core_count()
     progress.say(f"The model runs with {cores} thread{'s' if cores > 1 else ''}: {core_reason()}.")
-    if len(listeners) > 1:
-        progress.say(f"Models are loaded with: headstart rollout load NAME PATH --admin {_address(listeners[1])}")
+    if admin:
+        progress.say(f"Models are loaded with: headstart rollout load NAME PATH --admin {admin}")
+    if beside is not None:
+        progress.say(f"The Open Inference Protocol is spoken over gRPC on {beside.address}.")
 
 
 @final
@@ -163,9 +192,15 @@ class _Server(uvicorn.Server):
     """Uvicorn's server, which says when it has started and tells the service when it stops."""
 
     def __init__(
-        self, config: uvicorn.Config, service: Service, started: Callable[[], None], notice_seconds: float
+        self,
+        config: uvicorn.Config,
+        service: Service,
+        started: Callable[[], None],
+        notice_seconds: float,
+        beside: Port | None = None,
     ) -> None:
         super().__init__(config)
+        self.beside = beside
         self.service, self.on_started, self.notice_seconds = service, started, notice_seconds
         self.interrupted = False
 
@@ -173,6 +208,8 @@ class _Server(uvicorn.Server):
         """Start, and say so."""
         await super().startup(sockets)
         if self.started:
+            if self.beside is not None:
+                await self.beside.open()
             self.on_started()
 
     async def main_loop(self) -> None:
@@ -183,10 +220,22 @@ class _Server(uvicorn.Server):
             await asyncio.sleep(0.05)
         for each in self.servers:
             each.close()
+        if self.beside is not None:
+            self.beside.close()
         # A client may be sending just now on a connection that looks idle: it is answered, and told to send no more.
         until = time.monotonic() + LAST_CALL
         while self.server_state.connections and time.monotonic() < until and not self.interrupted:
             await asyncio.sleep(0.02)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let what gRPC is answering end, then what HTTP is; both within the seconds that they have together."""
+        if self.beside is not None:
+            started = time.monotonic()
+            while not self.beside.closed and not self.force_exit:
+                await asyncio.sleep(0.02)
+            left = (self.config.timeout_graceful_shutdown or 0) - (time.monotonic() - started)
+            self.config.timeout_graceful_shutdown = max(round(left), 1)
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop at the first signal; a second Ctrl-C drops requests that are being answered."""

@@ -46,6 +46,7 @@ def protecting(
         yield {
             "app_options": {"guard": found.guard, "journal": journal},
             "admin_guard": found.admin_guard,
+            "grpc_guard": found.grpc_guard,
             "server_options": found.server_options,
             "warning": found.warning,
         }

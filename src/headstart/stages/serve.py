@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from headstart.server.protection.protected import Protection
 
 NEEDED = ("fastapi", "orjson", "prometheus_client", "uvicorn")
+NEEDED_FOR_GRPC = ("grpc", "google.protobuf")
 NAMED = re.compile(r"(?P<name>[^=/\\:]+)=(?P<path>.+)", re.DOTALL)
 """`name=PATH`"""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ +-]{0,99}")
@@ -36,6 +37,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     admin_port: int | None = None,
+    grpc_port: int | None = None,
     limits: Limits | None = None,
     drain_seconds: int = 30,
     notice_seconds: float = 0.0,
@@ -59,6 +61,7 @@ def serve(
         host: the address to listen on; other than a loopback address means that other machines can ask.
         port: the port to listen on; 0 means any free one.
         admin_port: the port, on this machine only, on which models are loaded and rolled out; None for none.
+        grpc_port: the port of `host` that speaks the Open Inference Protocol over gRPC; None for none.
         limits: how much to take on.
         drain_seconds: how long requests that are being answered may take after the signal.
         notice_seconds: how long the port stays open after SIGTERM while `/health/ready` answers 503, so that a load
@@ -81,6 +84,8 @@ def serve(
     """
     for package in NEEDED:
         require(package, "serve")
+    for package in NEEDED_FOR_GRPC if grpc_port is not None else ():
+        require(package, "grpc")
     from headstart.server.limits import Limits
     from headstart.server.models.folder import Folder, bundles_in
     from headstart.server.run import run
@@ -100,6 +105,7 @@ def serve(
             host=host,
             port=port,
             admin_port=admin_port,
+            grpc_port=grpc_port,
             limits=limits or Limits(),
             drain_seconds=drain_seconds,
             notice_seconds=notice_seconds,

@@ -40,6 +40,7 @@ def running(runtime: Runtime, **options: Any) -> Iterator[httpx2.Client]:
         port = server.servers[0].sockets[0].getsockname()[1]
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
             client.service, client.rollout, client.loop = app.state.service, app.state.rollout, loops[0]
+            client.app = app
             yield client
     finally:
         server.should_exit = True

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import httpx2
 import pytest
 
-from headstart.core.errors import ResourceError, UsageError
+from headstart.core.errors import MissingExtra, ResourceError, UsageError
 from headstart.server.protection.protected import Protection
 from headstart.stages.serve import serve
 from headstart.testing.toys import toy_runtime
@@ -157,3 +157,10 @@ def test_other_machines_are_warned_of():
         assert httpx2.get(f"{url}/health/ready").status_code == 200
         server.send_signal(signal.SIGTERM)
         assert "there are no API keys" in ended(server)[1]
+
+
+def test_grpc_asks_for_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    with pytest.raises(MissingExtra) as missing:
+        serve(toy_runtime(), port=0, grpc_port=0)
+    assert missing.value.hint == "Install it with: pip install 'headstart[grpc]'"

@@ -22,6 +22,8 @@ from headstart.server.protection.keys import KEY, Key, digest, read_keys
 
 OPEN = frozenset(("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"))
 """Paths that need no key, for probes cannot send one."""
+OPEN_CALLS = ("ServerLive", "ServerReady", "Check")
+"""Calls over gRPC that need no key, as the paths."""
 LONGEST_KEY = 200
 """Characters beyond which a key is not even looked at."""
 NOBODY = Key("nobody", "", digest(""))
@@ -169,6 +171,14 @@ def needed(method: str, path: str) -> str:
         return "feedback"
     changes = path.startswith("/v2/repository/") and path.endswith(("/load", "/unload"))
     return "admin" if changes or path.startswith("/admin") else "predict"
+
+
+def called(method: str, path: str) -> str:
+    """Return the scope that a call over gRPC needs; empty where it needs no key."""
+    name = path.rpartition("/")[2]
+    if name in OPEN_CALLS:
+        return ""
+    return "admin" if name in ("RepositoryModelLoad", "RepositoryModelUnload") else "predict"
 
 
 @final

@@ -24,7 +24,7 @@ from headstart.server.protection.access import (
     tls_options,
 )
 from headstart.server.protection.guard import HEAD_SECONDS, Guard, timed
-from headstart.server.protection.keyring import Keyed, Keyring, told_by
+from headstart.server.protection.keyring import Keyed, Keyring, called, told_by
 from headstart.server.protocols import registry
 from headstart.server.record.journal import Journal
 from headstart.server.record.tracing import Tracing, tracing
@@ -66,6 +66,7 @@ class Protected:
     Args:
         guard: the middleware of the app, the outermost first.
         admin_guard: that of the admin API.
+        grpc_guard: that of the calls over gRPC.
         server_options: settings for uvicorn.
         warning: a sentence for the user, or empty.
         tracing: makes spans of requests and batches.
@@ -73,6 +74,7 @@ class Protected:
 
     guard: Sequence[Middleware]
     admin_guard: Sequence[Middleware]
+    grpc_guard: Sequence[Middleware]
     server_options: Mapping[str, Any] = field(repr=False)
     warning: str
     tracing: Tracing
@@ -116,15 +118,19 @@ def protected(
             [Middleware(Guard, respond, log, tls=tls, local=ring is None and loopback(each))]
             for each in (host, admin_host)
         )
+        # No web page reaches gRPC through its visitor's browser: there is no Host to look at.
+        grpc = [Middleware(Guard, told_by(Errors()), log)]
         if spans:
             guard.insert(0, Middleware(spans.requests))
+            grpc.insert(0, Middleware(spans.requests))
         if wanted.cors_origins:
             guard.append(Middleware(CORSMiddleware, **cors_options(wanted.cors_origins)))
         if ring is not None:
             guard.append(Middleware(Keyed, ring, respond))
             admin.append(Middleware(Keyed, ring, respond, lambda method, path: "admin"))
+            grpc.append(Middleware(Keyed, ring, told_by(Errors()), called))
         admin.append(Middleware(Audited, audit, journal))
-        yield Protected(guard, admin, options, next(filter(None, warnings), ""), spans)
+        yield Protected(guard, admin, grpc, options, next(filter(None, warnings), ""), spans)
 
 
 @contextmanager

@@ -85,7 +85,21 @@ def index(service: Service) -> list[dict[str, str]]:
     ]
 
 
-def statistics(service: Service, served: Served) -> dict[str, Any]:
+def statistics(service: Service, name: str = "", version: str = "") -> dict[str, Any]:
+    """Return what was measured of all models, of one, or of one of its versions.
+
+    Raises:
+        RequestError: there is none (status 404).
+    """
+    shelf = service.shelf
+    if version:
+        found = [shelf.find(name, version)]
+    else:
+        found = [served for each in ([name] if name else shelf.names()) for served in shelf.versions(each).values()]
+    return {"model_stats": [_measured(service, served) for served in found]}
+
+
+def _measured(service: Service, served: Served) -> dict[str, Any]:
     """Return what was measured of a version since it was opened: requests, rows, seconds in all and in the queue."""
 
     def measured(name: str, **labels: str) -> float:

@@ -178,7 +178,7 @@ def _of_bytes(raw: bytes, datatype: str, count: int, where: str) -> list[Any]:
         values = (values.astype(np.uint32) << 16).view(np.float32)
     if values.dtype.kind == "f":
         if np.isinf(values).any():
-            raise _refused(f"{where} holds Infinity", "Numbers are finite; NaN means that there is none")
+            raise _infinite(where)
         return [None if math.isnan(value) else value for value in values.tolist()]
     return values.tolist()
 
@@ -199,6 +199,10 @@ def _of_texts(raw: bytes, count: int, where: str) -> list[Any]:
     return cells
 
 
+def _infinite(where: str) -> RequestError:
+    return _refused(f"{where} holds Infinity", "Numbers are finite; NaN means that there is none")
+
+
 def _flat(data: Any, where: str) -> list[Any]:
     """Return the elements of nested lists in order."""
     if not isinstance(data, list):
@@ -214,12 +218,16 @@ def _plain(value: Any, datatype: str, where: str) -> Any:
     if value is None:
         return None
     if datatype == BYTES:
-        fine = isinstance(value, str)
+        fine = isinstance(value, (str, bytes))
     elif datatype == "BOOL":
         fine = isinstance(value, bool) or value in (0, 1)
         value = bool(value) if fine else value
     elif datatype.startswith("FP"):
         fine = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if fine and math.isnan(value):
+            return None
+        if fine and math.isinf(value):
+            raise _infinite(where)
     else:
         fine = isinstance(value, int) and not isinstance(value, bool)
     if not fine:
