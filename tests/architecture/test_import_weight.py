@@ -56,3 +56,10 @@ def test_help_answers_at_once(python):
         return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
     assert min(seconds() for _ in range(5)) < LIMIT
+
+
+def test_numpys_threads_do_not_spin_beside_networks(python):
+    code = f"{HELP.replace('sys.exit', 'print')}; import os; print('spins', os.environ['OPENBLAS_THREAD_TIMEOUT'])"
+    done = python("-X", "importtime", "-c", code)
+    assert "spins 4" in done.stdout
+    assert "numpy" not in done.stderr  # which would have read it before
