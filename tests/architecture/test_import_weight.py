@@ -59,7 +59,7 @@ def test_help_answers_at_once(python):
 
 
 def test_numpys_threads_do_not_spin_beside_networks(python):
-    code = f"{HELP.replace('sys.exit', 'print')}; import os; print('spins', os.environ['OPENBLAS_THREAD_TIMEOUT'])"
+    code = f"import atexit, os; atexit.register(lambda: print('spins', os.environ['OPENBLAS_THREAD_TIMEOUT'])); {HELP}"
     done = python("-X", "importtime", "-c", code)
     assert "spins 4" in done.stdout
     assert "numpy" not in done.stderr  # which would have read it before

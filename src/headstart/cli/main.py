@@ -80,8 +80,8 @@ def parser(only: str = "") -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    # NumPy's threads wait by spinning, 2^26 cycles after each product, on the cores on which networks run: small batches
-    # took twice as long. It is read when NumPy is imported.
+    # NumPy's threads wait by spinning, 2^26 cycles after each product, on the cores on which networks run: small
+    # batches took twice as long. It is read when NumPy is imported.
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     if not process_rank():
         return _main(given)
