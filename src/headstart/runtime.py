@@ -214,16 +214,26 @@ class Runtime:
         return schema
 
 
-def embedded(modality: Modality, session: Session, arrays: Arrays, lock: threading.Lock | None = None) -> np.ndarray:
+def embedded(
+    modality: Modality,
+    session: Session,
+    arrays: Arrays,
+    lock: threading.Lock | None = None,
+    beside: Arrays | None = None,
+) -> np.ndarray:
     """Return a network's vectors (n, width) of what `modality.prepare` gave.
 
     The next rows are decoded while the network is busy with those before them.
+
+    Args:
+        beside: what the network reads of each row beside what `modality.encode` makes of it.
     """
     rows = row_count(arrays)
     starts = range(0, rows, modality.at_once)
     parts = [take(arrays, np.arange(start, min(start + modality.at_once, rows))) for start in starts]
+    more = [{name: each[at : at + modality.at_once] for name, each in (beside or {}).items()} for at in starts]
     if len(parts) == 1:
-        return _vectors(session, modality.encode(parts[0]), lock)
+        return _vectors(session, {**modality.encode(parts[0]), **more[0]}, lock)
     with ThreadPoolExecutor(1) as ahead:
         coming = ahead.submit(modality.encode, parts[0])
         found = []
@@ -231,7 +241,7 @@ def embedded(modality: Modality, session: Session, arrays: Arrays, lock: threadi
             encoded = coming.result()
             if number + 1 < len(parts):
                 coming = ahead.submit(modality.encode, parts[number + 1])
-            found.append(_vectors(session, encoded, lock))
+            found.append(_vectors(session, {**encoded, **more[number]}, lock))
     return np.concatenate(found)
 
 

@@ -82,6 +82,16 @@ def _changes(adapter: Path) -> tuple[dict[str, np.ndarray], bool]:
     Raises:
         HubError: it is no adapter, or one of another kind.
     """
+    found, scale, flipped = halves(adapter)
+    return {name: scale * _product(up, down) for name, (down, up) in found.items()}, flipped
+
+
+def halves(adapter: Path) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], float, bool]:
+    """Return A (rank, in) and B (out, rank) of each layer by name, alpha / rank, and whether inputs come first in it.
+
+    Raises:
+        HubError: it is no adapter, or one of another kind.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -103,8 +113,8 @@ def _changes(adapter: Path) -> tuple[dict[str, np.ndarray], bool]:
             up = tensors.get(name.removesuffix(DOWN) + UP)
             if up is None:
                 raise HubError(f"The adapter in '{adapter}' has '{name}' without its other half.")
-            found[name.removeprefix(PREFIX).removesuffix(DOWN)] = alpha / rank * _product(up, down)
-    return found, bool(told.get("fan_in_fan_out"))
+            found[name.removeprefix(PREFIX).removesuffix(DOWN)] = down, up
+    return found, alpha / rank, bool(told.get("fan_in_fan_out"))
 
 
 def _product(up: np.ndarray, down: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,24 @@ from headstart.core.errors import UsageError
 Arrays = Mapping[str, np.ndarray]
 """Named arrays. The first axis counts rows, except in ragged pairs: `ids` (flat) with `lengths` (one a row)."""
 
+VARIANT = "variant"
+"""The array that says of which variant each row is, (n,) int32."""
+
 
 class Session(ABC):
     """An opened network, ready to run on this machine."""
+
+    variant: int = 0
+    """Which variant of `shared` it is."""
+
+    @property
+    def shared(self) -> Session:
+        """What runs its rows: itself, or a network that it shares with other variants, and whose passes they share."""
+        return self
+
+    def beside(self, rows: int) -> dict[str, np.ndarray]:
+        """Return what `shared` reads beside the inputs of so many rows: of which variant each is."""
+        return {} if self.shared is self else {VARIANT: np.full(rows, self.variant, np.int32)}
 
     @abstractmethod
     def run(self, arrays: Arrays) -> dict[str, np.ndarray]:
@@ -40,6 +56,22 @@ class Session(ABC):
             UsageError: it does not run in PyTorch.
         """
         raise UsageError("This network does not run in PyTorch, so its weights cannot be changed.")
+
+
+class Adaptable(Session):
+    """An opened network with several low-rank adapters, of which each row names one by `variant` (n,) int32."""
+
+    @abstractmethod
+    def add(self, adapter: Path) -> int:
+        """Take an adapter in, in peft's layout, and return the variant by which rows name it.
+
+        Raises:
+            HubError: it is no adapter, or changes something that is not adapted here; nothing has changed.
+        """
+
+    @abstractmethod
+    def drop(self, variant: int) -> None:
+        """Forget an adapter that no row will name any more."""
 
 
 def row_count(arrays: Arrays) -> int:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from headstart.core.arrays import Arrays, Session
+from headstart.core.arrays import Adaptable, Arrays, Session
 from headstart.core.backbone import Network
 from headstart.core.errors import HubError, UsageError, listed
 
@@ -50,6 +50,10 @@ class Format(ABC):
             HubError: it cannot be opened.
             Unfit: the same, and the next engine is to be asked; its `problem` is a reason as `supports` gives it.
         """
+
+    def open_adaptable(self, network: Network, precision: str, threads: int) -> Adaptable | None:
+        """Open a network for several low-rank adapters, which share its weights and passes; None where it cannot."""
+        return None
 
     def worked_out(self, network: Network) -> Mapping[str, Path]:
         """Return the folders of what it made of the network when it was opened, for a bundle to carry.

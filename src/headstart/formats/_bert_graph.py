@@ -7,7 +7,7 @@ Architecture: Vaswani et al. 2017; Devlin et al. 2019 (post-norm encoder, learnt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,6 +103,10 @@ class Tensors:
             raise HubError(f"The weights have no tensor '{name}'.", allowed=f"Tensors: {listed(self.names)}.")
         return np.ascontiguousarray(self.file.get_tensor(self.names[name]), dtype=np.float32)
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return a tensor's shape, without reading it."""
+        return tuple(self.file.get_slice(self.names[name]).get_shape())
+
 
 def _bare(name: str) -> str:
     # The first BERT checkpoints call a norm's parameters so.
@@ -111,33 +115,68 @@ def _bare(name: str) -> str:
     return rest if head in (*FAMILY, "model", "0") or head.endswith("_model") else name
 
 
-def build(network: Network) -> ov.Model:
-    """Return the graph: `ids`, `position` and `segment` (rows, tokens) in, `hidden` (rows, tokens, width) out."""
+Change = Callable[[str, ov.Node, ov.Node], ov.Node]
+"""Takes a layer's name, what it reads and what it gives, and returns what it is to give instead."""
+
+
+def linears(network: Network) -> dict[str, tuple[int, int]]:
+    """Return the linear layers of the encoder's blocks by name, with the widths (in, out) of each."""
+    names, tensors = FAMILY[network.architecture], Tensors(network.weights)
+    each = (names.query, names.key, names.value, names.attended, names.inner, names.outer)
+    found = [name.format(layer) for layer in range(int(network.config[names.layers])) for name in each]
+    shapes = {name: tensors.shape(f"{name}.weight") for name in found}
+    return {name: (shape[1], shape[0]) for name, shape in shapes.items()}
+
+
+def build(network: Network, change: Change | None = None, inputs: Sequence[ov.Node] = ()) -> ov.Model:
+    """Return the graph: `ids`, `position` and `segment` (rows, tokens) in, `hidden` (rows, tokens, width) out.
+
+    Args:
+        change: changes what the linear layers of its blocks give.
+        inputs: more of the graph's inputs, which `change` reads.
+    """
     names, tensors = FAMILY[network.architecture], Tensors(network.weights)
     ids, position, segment = (op.parameter([-1, -1], np.int32, name) for name in ("ids", "position", "segment"))
     x, mask = embed(network, tensors, ids, position), block_diagonal(segment)
+
+    def linear(name: str, given: ov.Node) -> ov.Node:
+        made = _linear(tensors, name, given)
+        return made if change is None else change(name, given, made)
+
     for each in range(int(network.config[names.layers])):
-        attended, inner = layer(network, tensors, each, x, mask)
-        outer = _linear(tensors, names.outer.format(each), inner)
+        attended, inner = layer(network, tensors, each, x, mask, linear)
+        outer = linear(names.outer.format(each), inner)
         x = _norm(tensors, names.outer_norm.format(each), op.add(attended, outer), epsilon(network))
-    return ov.Model([op.result(x, name="hidden")], [ids, position, segment], network.architecture)
+    return ov.Model([op.result(x, name="hidden")], [ids, position, segment, *inputs], network.architecture)
 
 
-def layer(network: Network, tensors: Tensors, each: int, x: ov.Node, mask: ov.Node) -> tuple[ov.Node, ov.Node]:
-    """Return what a layer's attention gives (rows, tokens, width), and the feed-forward channels that it leads to."""
+def layer(
+    network: Network,
+    tensors: Tensors,
+    each: int,
+    x: ov.Node,
+    mask: ov.Node,
+    linear: Callable[[str, ov.Node], ov.Node] | None = None,
+) -> tuple[ov.Node, ov.Node]:
+    """Return what a layer's attention gives (rows, tokens, width), and the feed-forward channels that it leads to.
+
+    Args:
+        linear: gives a linear layer's outputs by its name; as the weights are where None.
+    """
+    linear = linear or (lambda name, given: _linear(tensors, name, given))
     names, count = FAMILY[network.architecture], int(network.config[FAMILY[network.architecture].heads])
     width = x.get_output_partial_shape(0)[2].get_length()
     split = op.constant(np.array([0, 0, count, width // count], np.int64))
     join = op.constant(np.array([0, 0, width], np.int64))
     swap = op.constant(np.array([0, 2, 1, 3], np.int64))
-    parts = [_linear(tensors, name.format(each), x) for name in (names.query, names.key, names.value)]
+    parts = [linear(name.format(each), x) for name in (names.query, names.key, names.value)]
     query, key, value = (op.transpose(op.reshape(part, split, True), swap) for part in parts)
     attended = op.scaled_dot_product_attention(query, key, value, mask)
     attended = op.reshape(op.transpose(attended, swap), join, True)
-    attended = _linear(tensors, names.attended.format(each), attended)
+    attended = linear(names.attended.format(each), attended)
     x = _norm(tensors, names.attended_norm.format(each), op.add(x, attended), epsilon(network))
     activation = ACTIVATIONS[network.config.get(names.act, "gelu")]
-    return x, activation(_linear(tensors, names.inner.format(each), x))
+    return x, activation(linear(names.inner.format(each), x))
 
 
 def epsilon(network: Network) -> float:

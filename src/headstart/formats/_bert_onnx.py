@@ -137,18 +137,12 @@ class TextSession(Session):
     """A text encoder in ONNX Runtime: `ids` and `lengths` in, `embedding` (n, width) out."""
 
     def __init__(self, opened: Any, network: Network) -> None:
-        self.opened = opened
-        self.mode, self.normalize = network.pooling["mode"], network.pooling["normalize"]
-        self.width = network.backbone.width
+        self.opened, self.network = opened, network
 
     def run(self, arrays: Arrays) -> dict[str, np.ndarray]:
         """Return `embedding` (n, width) float32, of unit length where the network asks for it."""
-        embedding = np.zeros((len(arrays["lengths"]), self.width), np.float32)
-        for packed in _packing.batches(arrays["ids"], arrays["lengths"], CAPACITY, ROWS, MULTIPLE):
-            embedding[packed.texts] = _packing.pool(self._hidden(packed), packed, self.mode)
-        if self.normalize:
-            embedding /= np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
-        return {"embedding": embedding}
+        batches = _packing.batches(arrays["ids"], arrays["lengths"], CAPACITY, ROWS, MULTIPLE)
+        return {"embedding": _packing.vectors(len(arrays["lengths"]), self.network, batches, self._hidden)}
 
     def _hidden(self, packed: _packing.Packed) -> np.ndarray:
         given: Sequence[np.ndarray] = [packed.ids, packed.position, packed.segment]

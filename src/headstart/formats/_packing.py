@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+
+from headstart.core.backbone import Network
 
 PASS = 24
 """Tokens of padding that cost as much as one more pass through the network (measured on MiniLM)."""
@@ -62,7 +64,23 @@ def assign(lengths: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray, 
     return row, offset, np.array(used, np.int64)
 
 
-def batches(ids: np.ndarray, lengths: np.ndarray, capacity: int, rows: int, multiple: int) -> Iterator[Packed]:
+def _apart(lengths: np.ndarray, kinds: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Place texts into rows as `assign` does, those of different kinds into different rows."""
+    row, offset = np.empty(len(lengths), np.int64), np.empty(len(lengths), np.int64)
+    used: list[np.ndarray] = []
+    rows = 0
+    for kind in np.unique(kinds):
+        own = np.flatnonzero(kinds == kind)
+        row[own], offset[own], filled = assign(lengths[own], capacity)
+        row[own] += rows
+        rows += len(filled)
+        used.append(filled)
+    return row, offset, np.concatenate(used)
+
+
+def batches(
+    ids: np.ndarray, lengths: np.ndarray, capacity: int, rows: int, multiple: int, kinds: np.ndarray | None = None
+) -> Iterator[Packed]:
     """Yield the texts as batches of at most `rows` rows of about `capacity` tokens.
 
     Rows that are much shorter than the longest one of a batch go into the next.
@@ -73,9 +91,10 @@ def batches(ids: np.ndarray, lengths: np.ndarray, capacity: int, rows: int, mult
         capacity: tokens of a row; longer texts make longer rows.
         rows: rows of a batch at the most; rows longer than `capacity` come in smaller batches of as many tokens.
         multiple: a batch's width is rounded up to a multiple of it, so that few shapes occur.
+        kinds: (n,) what kind each text is of; those of different kinds never stand in one row.
     """
     first = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
-    row, offset, used = assign(lengths, capacity)
+    row, offset, used = assign(lengths, capacity) if kinds is None else _apart(lengths, kinds, capacity)
     order = np.argsort(-used, kind="stable")
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
@@ -111,6 +130,25 @@ def _batch(
     flat_position.flat[to] = position
     flat_segment.flat[to] = np.repeat(np.arange(len(texts), dtype=np.int32), count)
     return Packed(texts, flat_ids, flat_position, flat_segment, starts, count)
+
+
+def vectors(
+    count: int, network: Network, batches: Iterator[Packed], hidden: Callable[[Packed], np.ndarray]
+) -> np.ndarray:
+    """Return the vectors of texts (count, width), of unit length where the network asks for it.
+
+    Args:
+        count: of the texts.
+        network: says how its tokens' vectors become one.
+        batches: of all texts.
+        hidden: returns the tokens' vectors (rows, tokens, width) of a batch.
+    """
+    embedding = np.zeros((count, network.backbone.width), np.float32)
+    for packed in batches:
+        embedding[packed.texts] = pool(hidden(packed), packed, network.pooling["mode"])
+    if network.pooling["normalize"]:
+        embedding /= np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
+    return embedding
 
 
 def pool(hidden: np.ndarray, packed: Packed, mode: str) -> np.ndarray:

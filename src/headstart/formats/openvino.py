@@ -9,11 +9,12 @@ from typing import Any, final
 
 import numpy as np
 
-from headstart.core.arrays import Arrays, Session
+from headstart.core.arrays import Adaptable, Arrays, Session
 from headstart.core.backbone import Network
 from headstart.core.errors import HubError, UsageError, listed
 from headstart.core.format import Format
 from headstart.formats import (
+    _bert_adapters,
     _bert_graph,
     _bert_prune,
     _compress,
@@ -84,13 +85,18 @@ class OpenVINO(Format):
             raise UsageError(
                 f"There is no precision '{precision}'.", allowed=f"Precisions: {listed(self.offered(network))}."
             )
-        settings = {
-            "INFERENCE_PRECISION_HINT": _hint(self, precision),
-            "INFERENCE_NUM_THREADS": threads,
-            "PERFORMANCE_HINT": "LATENCY",
-            "ENABLE_CPU_PINNING": False,
-        }
-        return _session(_core().compile_model(_graph(network), "CPU", settings), network)
+        return _session(_core().compile_model(_graph(network), "CPU", _settings(self, precision, threads)), network)
+
+    def open_adaptable(self, network: Network, precision: str, threads: int) -> Adaptable | None:
+        """Open a text encoder of the BERT family for several adapters; None for all else."""
+        plain = not _compress.form_of(network) and network.library not in (*_graphs.LIBRARIES, "yolox")
+        if not plain or network.use != "embed" or network.weights.suffix != ".safetensors":
+            return None
+        if _small_graph.concerns(network) or _openvino_torch.concerns(network) or _bert_graph.unsupported(network):
+            return None
+        graph = _bert_adapters.build(network)
+        compiled = _core().compile_model(graph, "CPU", _settings(self, precision, threads))
+        return _bert_adapters.AdaptedText(compiled, network, (CAPACITY, ROWS, MULTIPLE))
 
     def worked_out(self, network: Network) -> Mapping[str, Path]:
         """Return the folder that holds the graph traced from PyTorch, where there is one."""
@@ -136,6 +142,15 @@ class OpenVINO(Format):
         return _operations.peak(_core(), precision, threads, _hint(self, precision))
 
 
+def _settings(engine: OpenVINO, precision: str, threads: int) -> dict[str, Any]:
+    return {
+        "INFERENCE_PRECISION_HINT": _hint(engine, precision),
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,
+    }
+
+
 def _hint(engine: OpenVINO, precision: str) -> str:
     # What is not in eight bits, such as norms, is computed as the machine does best.
     return engine.precisions()[0] if precision == _compress.INT8 else precision
@@ -170,21 +185,17 @@ class TextSession(Session):
     """A compiled text encoder: `ids` and `lengths` in, `embedding` (n, width) out."""
 
     def __init__(self, compiled: ov.CompiledModel, network: Network) -> None:
-        self.request = compiled.create_infer_request()
-        self.mode, self.normalize = network.pooling["mode"], network.pooling["normalize"]
-        self.width = network.backbone.width
+        self.request, self.network = compiled.create_infer_request(), network
 
     def run(self, arrays: Arrays) -> dict[str, np.ndarray]:
         """Return `embedding` (n, width) float32, of unit length where the network asks for it."""
-        embedding = np.zeros((len(arrays["lengths"]), self.width), np.float32)
-        for packed in _packing.batches(arrays["ids"], arrays["lengths"], CAPACITY, ROWS, MULTIPLE):
-            hidden = self.request.infer(
-                [packed.ids, packed.position, packed.segment], share_inputs=True, share_outputs=True
-            )[0]
-            embedding[packed.texts] = _packing.pool(hidden, packed, self.mode)
-        if self.normalize:
-            embedding /= np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
-        return {"embedding": embedding}
+
+        def hidden(packed: _packing.Packed) -> np.ndarray:
+            given = [packed.ids, packed.position, packed.segment]
+            return self.request.infer(given, share_inputs=True, share_outputs=True)[0]
+
+        batches = _packing.batches(arrays["ids"], arrays["lengths"], CAPACITY, ROWS, MULTIPLE)
+        return {"embedding": _packing.vectors(len(arrays["lengths"]), self.network, batches, hidden)}
 
 
 @cache

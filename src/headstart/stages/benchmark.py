@@ -25,8 +25,9 @@ from headstart.core.registry import require
 from headstart.core.source import Table
 from headstart.core.threads import core_count, processor
 from headstart.runtime import Runtime
+from headstart.stages.kept import open_for
 from headstart.stages.model import Model, open_targets
-from headstart.stages.networks import Opened, engines_of, open_for
+from headstart.stages.networks import Opened, engines_of
 
 BATCHES = (1, 8, 32, 128)
 WORDS = (8, 32, 128)
@@ -210,7 +211,9 @@ def _shares(
             continue
         each = opened[name]
         # An engine that cannot count has its operations counted by another one that runs the same network.
-        counts = ((engine, engine.peak(each.precision, core_count())) for _, engine in engines_of(each))
+        counts = (
+            (engine, engine.peak(each.precision, core_count())) for _, engine in engines_of(each.network, each.format)
+        )
         counting = next((found for found in counts if found[1]), None)
         if counting is None:
             continue

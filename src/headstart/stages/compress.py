@@ -20,8 +20,8 @@ from headstart.core.threads import core_count, processor
 from headstart.runtime import Target
 from headstart.stages import gate, judge
 from headstart.stages.ground import ground
+from headstart.stages.kept import open_for
 from headstart.stages.model import Model, open_targets
-from headstart.stages.networks import open_for
 from headstart.stages.report.wording import tidy
 from headstart.stages.smaller import Variant, Workshop
 from headstart.stages.trials import WHOLE, Answers, Trial, answers_of, decided, judged, save_variant, time_all

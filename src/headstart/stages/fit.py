@@ -30,6 +30,7 @@ from headstart.stages.choose import settled
 from headstart.stages.course import check_settings
 from headstart.stages.files import folder_of, is_file, opened_files, renamed_file, with_files
 from headstart.stages.infer import infer
+from headstart.stages.kept import open_for
 from headstart.stages.ladder import climb, forget
 from headstart.stages.learn import Learnt, learn
 from headstart.stages.model import Model
@@ -317,7 +318,7 @@ def _write(
     bundle = Bundle.open(place)
     if any(each.tuned for each in opened.values()):
         # The folder in which it was tuned is about to go.
-        kept = networks.open_for(bundle, progress)
+        kept = open_for(bundle, progress)
         runtime = Runtime.open(
             bundle,
             {name: each.network for name, each in kept.items()},

@@ -11,7 +11,7 @@ from headstart.core.errors import UsageError
 from headstart.core.progress import Progress, Quiet
 from headstart.runtime import Runtime
 from headstart.stages.files import open_rows, opened_files
-from headstart.stages.networks import Kept, open_for
+from headstart.stages.kept import Kept, open_for
 from headstart.stages.pretrained import Pretrained
 from headstart.stages.taught import is_taught, open_taught, taught_of
 

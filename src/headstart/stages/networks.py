@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
-import threading
-import weakref
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
-from functools import partial
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -205,14 +201,14 @@ def start(network: Network, format_name: str = "", threads: int = 0, precision: 
     raise HubError(f"No engine can run '{network.backbone.reference}': {'; '.join(reasons)}.")
 
 
-def engines_of(opened: Opened) -> Iterator[tuple[str, Format]]:
+def engines_of(network: Network, own: str) -> Iterator[tuple[str, Format]]:
     """Yield the engines that can run an open network here: its own first, then those that import quickly, by rank."""
     known = {}
     for name in formats.registry.names():
         with contextlib.suppress(MissingExtra):
             known[name] = formats.registry.get(name)()
-    for name, engine in sorted(known.items(), key=lambda each: (each[0] != opened.format, each[1].rank)):
-        if name == opened.format or not (engine.heavy or engine.supports(opened.network)):
+    for name, engine in sorted(known.items(), key=lambda each: (each[0] != own, each[1].rank)):
+        if name == own or not (engine.heavy or engine.supports(network)):
             yield name, engine
 
 
@@ -232,53 +228,17 @@ def summary(opened: Mapping[str, Opened]) -> dict[str, Any] | None:
     }
 
 
-@final
-class Kept:
-    """Networks that are open now, so that bundles on the same one share it; what nobody runs any more is let go."""
-
-    def __init__(self) -> None:
-        self._open: dict[str, tuple[weakref.ref[Session], dict[str, Any]]] = {}
-        self._opening = threading.Lock()
-
-    def get(self, key: str, start: Callable[[], Opened]) -> Opened:
-        """Return the network of a key, opened by `start` unless it is open already."""
-        with self._opening:
-            held, known = self._open.get(key, (lambda: None, {}))
-            session = held()
-            if session is not None:
-                return Opened(session=session, **known)
-            opened = start()
-            told = {each.name: getattr(opened, each.name) for each in fields(opened) if each.name != "session"}
-            self._open[key] = (weakref.ref(opened.session), told)
-            return opened
+def specs_of(bundle: Bundle) -> dict[str, Any]:
+    """Return what a bundle records of its networks, by modality."""
+    return bundle.json("backbones.json") if (bundle.path / "backbones.json").is_file() else {}
 
 
-def open_for(bundle: Bundle, progress: Progress, kept: Kept | None = None) -> dict[str, Opened]:
-    """Open the networks that a bundle was fitted with, by modality: the vendored ones, else from their hubs.
+def open_one(bundle: Bundle, modality: str, spec: Mapping[str, Any], progress: Progress) -> Opened:
+    """Open the network that a bundle reads a modality with.
 
-    Args:
-        kept: those that are open; the bundle's are taken from there, or added.
+    Raises:
+        BundleError: it cannot be had, or not be opened.
     """
-    if not (bundle.path / "backbones.json").is_file():
-        return {}
-    specs = bundle.json("backbones.json")
-    if kept is None:
-        return {name: _open_one(bundle, name, spec, progress) for name, spec in specs.items()}
-    return {
-        name: kept.get(_content(bundle, name, spec), partial(_open_one, bundle, name, spec, progress))
-        for name, spec in specs.items()
-    }
-
-
-def _content(bundle: Bundle, modality: str, spec: Mapping[str, Any]) -> str:
-    """Return what tells a network, as a bundle uses it, apart from all others: its files, view and engine."""
-    own = (f"backbone/{modality}/", f"{ADAPTERS}/{modality}/")
-    files = {name: found for name, found in bundle.manifest["files"].items() if name.startswith(own)}
-    known = {name: each for name, each in spec.items() if name != "why"}
-    return json.dumps([known, files], sort_keys=True)
-
-
-def _open_one(bundle: Bundle, modality: str, spec: dict[str, Any], progress: Progress) -> Opened:
     try:
         network = _network_of(bundle, modality, spec, progress)
         return replace(_restart(viewed(network, spec["view"]), spec), tuned=spec.get("tuned", ""))
@@ -290,11 +250,10 @@ def _open_one(bundle: Bundle, modality: str, spec: dict[str, Any], progress: Pro
         ) from error
 
 
-def _network_of(bundle: Bundle, modality: str, spec: dict[str, Any], progress: Progress) -> Network:
+def _network_of(bundle: Bundle, modality: str, spec: Mapping[str, Any], progress: Progress) -> Network:
     if spec["portable"]:
-        network = thaw(bundle.path / "backbone" / modality, spec)
-    else:
-        network = fetch(spec["reference"], spec["checksum"], progress, spec["weights"])
+        return thaw(bundle.path / "backbone" / modality, spec)
+    network = fetch(spec["reference"], spec["checksum"], progress, spec["weights"])
     return adapters.merged(network, bundle.path / ADAPTERS / modality) if spec.get("adapter") else network
 
 
@@ -368,7 +327,7 @@ def frozen(network: Network) -> dict[str, Any]:
     }
 
 
-def thaw(folder: Path, spec: dict[str, Any]) -> Network:
+def thaw(folder: Path, spec: Mapping[str, Any]) -> Network:
     """Return the network that a bundle carries in `folder`; the bundle's own hashes have been checked."""
     parsed = Backbone.parse(spec["reference"])
     known = {name: spec[name] for name in ("checksum", "licence", "width", "parameters", "size")}

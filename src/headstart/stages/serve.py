@@ -11,8 +11,8 @@ from headstart.core.bundle import MANIFEST
 from headstart.core.errors import UsageError, listed
 from headstart.core.progress import Console, Progress
 from headstart.core.registry import require
+from headstart.stages.kept import Kept
 from headstart.stages.model import Model, open_targets
-from headstart.stages.networks import Kept
 from headstart.stages.pretrained import Pretrained, is_reference, pretrained
 from headstart.stages.taught import is_taught, open_taught
 

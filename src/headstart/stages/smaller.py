@@ -106,7 +106,10 @@ class Workshop:
         base = of or self.whole
         made = {}
         for name, each in base.opened.items():
-            maker = next((engine for engine, made_by in engines_of(each) if form in made_by.forms), each.format)
+            maker = next(
+                (engine for engine, made_by in engines_of(each.network, each.format) if form in made_by.forms),
+                each.format,
+            )
             given = self._calibration(name, each) if form == "int8" else []
             folder = self.folder / base.name.replace(" ", "_") / form / name
             network = formats.registry.get(maker)().compress(each.network, form, given, folder)

@@ -13,7 +13,8 @@ from headstart.core.errors import BundleError
 from headstart.core.objective import Objective
 from headstart.core.progress import Progress, Quiet
 from headstart.core.recipe import Recipe
-from headstart.stages.networks import Kept, Opened, open_for, vendor
+from headstart.stages.kept import Kept, open_for
+from headstart.stages.networks import Opened, vendor
 from headstart.stages.pretrained import Pretrained
 
 PIPELINE = "pipeline.json"

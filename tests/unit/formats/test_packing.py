@@ -55,3 +55,20 @@ def test_rows_that_end_early_cost_no_more_than_a_pass(lengths):
     for each in packed(lengths)[1]:
         ends = [max(np.flatnonzero(row >= 0), default=-1) + 1 for row in each.segment]
         assert sum(each.ids.shape[1] - -(-end // MULTIPLE) * MULTIPLE for end in ends) <= PASS
+
+
+@given(st.lists(st.tuples(st.integers(1, 300), st.integers(0, 3)), min_size=1, max_size=100))
+def test_texts_of_different_kinds_never_stand_in_one_row(texts):
+    lengths, kinds = np.array(texts, np.int64).T
+    ids = np.arange(1, lengths.sum() + 1)
+    found = list(batches(ids, lengths, CAPACITY, ROWS, MULTIPLE, kinds))
+    assert sorted(text for each in found for text in each.texts) == list(range(len(lengths)))
+    for each in found:
+        rows = each.starts // each.ids.shape[1]
+        assert all(len(set(kinds[each.texts][rows == row])) == 1 for row in range(len(each.ids)))
+
+
+def test_rows_of_different_kinds_stand_in_one_batch():
+    lengths = np.full(12, 10)
+    (one,) = batches(np.ones(120, np.int64), lengths, CAPACITY, ROWS, MULTIPLE, np.arange(12) % 4)
+    assert one.ids.shape == (4, 32)

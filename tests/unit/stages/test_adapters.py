@@ -14,7 +14,8 @@ from headstart.core.progress import Quiet
 from headstart.core.recipe import Recipe
 from headstart.hubs.local import Local
 from headstart.stages import adapters
-from headstart.stages.networks import open_for, start
+from headstart.stages.kept import open_for
+from headstart.stages.networks import start
 from headstart.stages.save import save
 from headstart.testing.networks import write_bert
 from tests.unit.core.test_adapter import adapter, drawn

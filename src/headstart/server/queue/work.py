@@ -124,7 +124,7 @@ class Passes(Work):
 
     def __init__(self, owner: Owner, prepared: Sequence[Arrays], inputs: Sequence[Input], costs: Sequence[int]) -> None:
         self.owner, self.prepared, self.inputs, self.costs = owner, prepared, inputs, costs
-        self.group = ("network", id(inputs[0].session)) if inputs else ("heads", id(owner))
+        self.group = ("network", id(inputs[0].session.shared)) if inputs else ("heads", id(owner))
 
     @classmethod
     def together(cls, parts: Sequence[Part]) -> list[list[Any]]:
@@ -172,7 +172,7 @@ def _vectors(works: Sequence[tuple[Passes, int, int]]) -> list[list[np.ndarray]]
     asked: dict[int, list[tuple[int, int]]] = {}
     for place, (work, _, _) in enumerate(works):
         for slot, given in enumerate(work.inputs):
-            asked.setdefault(id(given.session), []).append((place, slot))
+            asked.setdefault(id(given.session.shared), []).append((place, slot))
     for spans in asked.values():
         first = works[spans[0][0]][0].inputs[spans[0][1]]
         known: dict[Hashable, int] = {}
@@ -182,9 +182,10 @@ def _vectors(works: Sequence[tuple[Passes, int, int]]) -> list[list[np.ndarray]]
             work, start, stop = works[place]
             own, new, at = work.inputs[slot], [], []
             for row in range(start, stop):
-                number = known.get(own.keys[row])
+                key = own.session.variant, own.keys[row]
+                number = known.get(key)
                 if number is None:
-                    number = known[own.keys[row]] = len(known)
+                    number = known[key] = len(known)
                     new.append(row)
                 at.append(number)
             picked.append((own, new))
@@ -196,13 +197,15 @@ def _vectors(works: Sequence[tuple[Passes, int, int]]) -> list[list[np.ndarray]]
 
 
 def _embedded(first: Input, picked: Sequence[tuple[Input, Sequence[int]]]) -> np.ndarray:
+    session = first.session.shared
     if not first.encoded:
         arrays = joined([take(own.arrays, np.array(rows, np.int64)) for own, rows in picked])
-        return embedded(first.modality, first.session, arrays)
-    encoded = [own.encoded[row] for own, rows in picked for row in rows]
+        beside = joined([own.session.beside(len(rows)) for own, rows in picked])
+        return embedded(first.modality, session, arrays, beside=beside)
+    encoded = [{**own.encoded[row], **own.session.beside(1)} for own, rows in picked for row in rows]
     size = first.modality.at_once
     parts = [joined(encoded[start : start + size]) for start in range(0, len(encoded), size)]
-    return np.concatenate([first.session.run(part)["embedding"] for part in parts])
+    return np.concatenate([session.run(part)["embedding"] for part in parts])
 
 
 @final
