@@ -149,7 +149,8 @@ class Workshop:
         """
         made = {}
         for name, each in self.whole.opened.items():
-            maker = next((made_by for _, made_by in engines_of(each) if not made_by.prunable(each.network)), None)
+            able = (engine for _, engine in engines_of(each.network, each.format))
+            maker = next((engine for engine in able if not engine.prunable(each.network)), None)
             if maker is None:
                 made[name] = each
                 continue

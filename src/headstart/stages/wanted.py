@@ -87,7 +87,11 @@ def _usual(opened: Mapping[str, Opened], budget: float) -> Wanted:
     count = layer_count(opened["text"].network.config) if "text" in opened else 0
     layers = sorted({max(1, round(share * count)) for share in SHARES} - {count}, reverse=True) if count > 1 else []
     width = sum(each.network.backbone.width for each in opened.values())
-    prunable = any(not engine.prunable(each.network) for each in opened.values() for _, engine in engines_of(each))
+    prunable = any(
+        not engine.prunable(each.network)
+        for each in opened.values()
+        for _, engine in engines_of(each.network, each.format)
+    )
     return Wanted(
         [*_precisions(opened), *FORMS],
         layers,
