@@ -36,6 +36,7 @@ SECTIONS = {
     "ladder_sst2": "training.py ladder sst2",
     "ladder_clothing": "training.py ladder clothing",
     "ladder_tile": "training.py ladder tile",
+    "prune": "smaller.py prune",
     "boxes": "training.py boxes",
     "speech": "training.py speech",
     "serving_overhead": "serving.py overhead",

@@ -1,10 +1,14 @@
 """LitServe in front of MiniLM: text_litserve.py PORT BUNDLE packed|padded BATCH.
 
-`packed` asks the bundle's own runtime. `padded` asks sentence-transformers in bf16, whose batches are padded to their
-longest text, and then the bundle's heads: the same network and dtype without what headstart adds.
+`packed` asks the bundle's own runtime. `padded` asks sentence-transformers, whose batches are padded to their longest
+text, and then the bundle's heads: the same network and dtype without what headstart adds.
 """
 
+import os
 import sys
+
+# As headstart's own command does it: else NumPy's threads spin beside the network.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 import litserve
 
@@ -26,7 +30,8 @@ class Texts(litserve.LitAPI):
             from sentence_transformers import SentenceTransformer
 
             torch.set_num_threads(core_count())
-            kwargs = {"dtype": torch.bfloat16}
+            precision = next(iter(self.runtime.bundle.json("backbones.json").values()))["precision"]
+            kwargs = {"dtype": torch.bfloat16 if precision == "bf16" else torch.float32}
             self.network = SentenceTransformer(str(get_model_path()), device="cpu", model_kwargs=kwargs)
 
     def decode_request(self, request) -> str:  # a type would make LitServe read it from elsewhere

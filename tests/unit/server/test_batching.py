@@ -583,3 +583,48 @@ def test_a_broken_row_fails_alone_in_the_loop_too():
     assert (first, second) == (["one"], ["two"])
     assert isinstance(broken, ValueError)
     assert set(model.threads) == {"MainThread"}
+
+
+def test_how_soon_a_batch_breaks_does_not_bring_the_next_one_into_the_loop():
+    model = Watchful(0.005)
+
+    async def scenario(batcher):
+        batcher.learn("a", model(["x"]).costs[0], 0.005)
+        model.seconds = 0.0
+        for _ in range(30):
+            await asleep(batcher)
+            with pytest.raises(ValueError, match="poison"):
+                await batcher.submit(model([POISON]), "a")
+        model.seconds = 0.005
+        await asleep(batcher)
+        await batcher.submit(model(["x"]), "a")
+
+    run(scenario)
+    assert set(model.threads) == {"headstart-model"}
+
+
+def test_what_lets_others_come_in_between_is_never_answered_in_the_loop():
+    model = Watchful()
+
+    async def scenario(batcher):
+        batcher.learn("a", model(["x"]).costs[0], 1e-5)
+        await asleep(batcher)
+        work = model(["x"])
+        work.long = True
+        await batcher.submit(work, "a")
+
+    run(scenario)
+    assert model.threads == ["headstart-model"]
+
+
+def test_a_batch_of_which_all_is_too_late_is_none():
+    model = Watchful()
+
+    async def scenario(batcher):
+        batcher.learn("a", model(["x"]).costs[0], 1e-5)
+        await asleep(batcher)
+        with pytest.raises(Expired):
+            await batcher.submit(model(["x"]), "a", deadline=time.monotonic() - 1)
+
+    run(scenario)
+    assert model.batches == []

@@ -6,12 +6,12 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from headstart.core.errors import RequestError, listed, nearest
+from headstart.core.errors import RequestError
 from headstart.server.errors import json_response
 from headstart.server.models.rollout import Rollout
 from headstart.server.protocols import _about
 from headstart.server.requests.bodies import read_body
-from headstart.server.requests.rows import kind, read_json, short
+from headstart.server.requests.rows import check_known, kind, read_json, short
 
 BODY_BYTES, BODY_SECONDS = 100_000, 10.0
 PATH = "path"
@@ -60,12 +60,5 @@ async def _parameters(request: Request, known: tuple[str, ...]) -> dict[str, Any
         return {}
     if not isinstance(parameters, dict):
         raise RequestError(f"'parameters' is {kind(parameters)}.", status=400, allowed="It is an object.")
-    for each in parameters:
-        if each not in known:
-            raise RequestError(
-                f"There is no parameter '{short(each)}'.",
-                status=400,
-                allowed=f"Parameters: {listed(known)}.",
-                hint=nearest(short(each), known),
-            )
+    check_known(parameters, known, "parameter")
     return parameters

@@ -245,7 +245,9 @@ class Batcher:
         with self._changed:
             # While this holds the lock, the thread stays asleep: no two ever run a model at once.
             while self._quick():
-                _deliver(self._run(self._drawn()))
+                parts = self._drawn()
+                if parts:
+                    _deliver(self._run(parts))
             if not self._idle():
                 self._changed.notify()
 
@@ -254,7 +256,10 @@ class Batcher:
         if not self._asleep or not self._full or self._calls or self._streams or self._stopped:
             return False
         cost = sum(lane.left for lane in self._full)
-        return all(lane.pace.rate and lane.pace.seconds(cost) <= QUICK for lane in self._full)
+        return all(
+            lane.pace.rate and lane.pace.seconds(cost) <= QUICK and not next(iter(lane.jobs)).work.long
+            for lane in self._full
+        )
 
     def _forget(self, job: Job) -> None:
         with self._changed:
@@ -355,8 +360,10 @@ class Batcher:
         outcomes: list[Outcome] = []
         self._timed(lambda: outcomes.extend(answered(parts)))
         cost, seconds = sum(part.cost for part in parts), time.monotonic() - started
-        for lane in {part.job.lane for part in parts}:
-            lane.pace.note(cost, seconds)
+        # How soon a batch breaks does not say how long one takes that is answered.
+        if not any(isinstance(outcome, Exception) for _, outcome in outcomes):
+            for lane in {part.job.lane for part in parts}:
+                lane.pace.note(cost, seconds)
         return outcomes
 
     def _tell(self, outcomes: list[Outcome]) -> None:

@@ -53,14 +53,14 @@ def short(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 
-def check_known(names: Iterable[str], known: Sequence[str]) -> None:
-    """Raise RequestError for a field of a request that its protocol does not have."""
+def check_known(names: Iterable[str], known: Sequence[str], what: str = "field") -> None:
+    """Raise RequestError for a field (or whatever `what` calls it) of a request that its protocol does not have."""
     for name in names:
         if name not in known:
             raise RequestError(
-                f"There is no field '{short(name)}'.",
+                f"There is no {what} '{short(name)}'.",
                 status=400,
-                allowed=f"Fields: {listed(known, 30)}.",
+                allowed=f"{what.capitalize()}s: {listed(known, 30)}.",
                 hint=nearest(short(name), known),
             )
 
