@@ -77,6 +77,17 @@ def test_batches_follow_the_speed():
     assert 10 <= max(Slow.seen) <= 30
 
 
+def test_where_many_wait_batches_are_larger():
+    async def scenario(batcher):
+        batcher.learn("m", WHOLE // 1000, 0.005)
+        await asyncio.gather(*(batcher.submit(Slow(1, 0.005), "m") for _ in range(120)))
+
+    run(scenario, batches=64)
+    # 0.6 s of work: half of it is the first batch, then half of what is left, and in the end 0.1 s.
+    assert 50 <= Slow.seen[0] <= 70
+    assert max(Slow.seen) <= 100
+
+
 def test_what_waits_is_bounded_in_seconds_and_less_when_pressed():
     async def scenario(batcher):
         batcher.learn("m", WHOLE // 1000, 0.005)

@@ -16,6 +16,11 @@ from headstart.server.record.metrics import Lane as LaneMetrics
 
 BATCH_SECONDS, PRESSED_SECONDS = 0.1, 0.05
 """What a batch may take, so that whoever comes meanwhile does not wait longer; and that in a lane that is pressed."""
+DEEP_SECONDS, DEEP_SHARE = 0.5, 0.5
+"""What a batch may take at most where many wait, and the share of all that waits which it may be.
+
+Who comes then waits for what is ahead in any case, and a network answers more rows a second in larger batches.
+"""
 CALM_SECONDS = 1.0
 """After so many seconds without a refusal a lane counts as calm again."""
 AHEAD = 4
@@ -140,7 +145,9 @@ class Lane:
         pressed = self.pressed
         if not pressed and self._short(rows, load):
             return False
-        return self.load + load > self.batch() * (1 if pressed else self.batches)
+        if pressed:
+            return self.load + load > self.pace.batch(PRESSED_SECONDS)
+        return self.load + load > self.pace.batch(BATCH_SECONDS) * self.batches
 
     def _short(self, rows: int, load: int) -> bool:
         """Return whether what waits, and some rows more, are answered soon enough to be taken in a burst."""
@@ -154,7 +161,11 @@ class Lane:
 
     def batch(self) -> int:
         """Return what the next batch may cost."""
-        return self.pace.batch(PRESSED_SECONDS if self.pressed else BATCH_SECONDS)
+        if self.pressed:
+            return self.pace.batch(PRESSED_SECONDS)
+        # A request of thousands of rows does not make it longer: it counts for its load alone.
+        waits = self.load / self.pace.rate if self.pace.rate else 0.0
+        return self.pace.batch(min(max(BATCH_SECONDS, DEEP_SHARE * waits), DEEP_SECONDS))
 
 
 def draw(lanes: list[Lane]) -> tuple[list[JobPart], list[Job]]:
