@@ -16,8 +16,10 @@ from headstart.server.record.metrics import Lane as LaneMetrics
 
 BATCH_SECONDS, PRESSED_SECONDS = 0.1, 0.05
 """What a batch may take, so that whoever comes meanwhile does not wait longer; and that in a lane that is pressed."""
-DEEP_SECONDS, DEEP_SHARE = 0.5, 0.5
-"""What a batch may take at most where many wait, and the share of all that waits which it may be.
+SHORT = 0.5
+"""Seconds for which a burst may wait; all that comes in it waits so long, before the first is refused."""
+DEEP_SHARE = 0.5
+"""The share of what waits for longer than `SHORT` that may be one batch, of `SHORT` seconds at most.
 
 Who comes then waits for what is ahead in any case, and a network answers more rows a second in larger batches.
 """
@@ -27,8 +29,6 @@ AHEAD = 4
 """Batches from among whose rows those of one length are chosen, so that nobody is overtaken without end."""
 FEW, FEWEST = 16, 4
 """Rows that may wait in a calm lane beyond its batches: where that takes no longer than `SHORT`, and in any case."""
-SHORT = 0.5
-"""Seconds for which a burst may wait; all that comes in it waits so long, before the first is refused."""
 
 
 @final
@@ -165,7 +165,7 @@ class Lane:
             return self.pace.batch(PRESSED_SECONDS)
         # A request of thousands of rows does not make it longer: it counts for its load alone.
         waits = self.load / self.pace.rate if self.pace.rate else 0.0
-        return self.pace.batch(min(max(BATCH_SECONDS, DEEP_SHARE * waits), DEEP_SECONDS))
+        return self.pace.batch(min(DEEP_SHARE * waits, SHORT) if waits > SHORT else BATCH_SECONDS)
 
 
 def draw(lanes: list[Lane]) -> tuple[list[JobPart], list[Job]]:
