@@ -43,6 +43,7 @@ PLAIN = "f32"
 PACKAGES = ("openvino", "onnxruntime", "torch")
 """Packages whose version decides how fast an engine is."""
 SHOWN = 80
+HURRIED = "not measured, for lack of time"
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,10 @@ def settled(opened: Opened, modality: Modality, table: Table, progress: Progress
     choice = _known(kept, able)
     if choice is None:
         choice = measured(opened.network, able, left_out, encoded, shown)
-        # A cache that cannot be written costs time, no more.
-        with contextlib.suppress(HeadstartError, OSError):
-            write_json(kept, vars(choice))
+        # A cache that cannot be written costs time, no more. What a busy machine left out is measured next time.
+        if HURRIED not in choice.left_out.values():
+            with contextlib.suppress(HeadstartError, OSError):
+                write_json(kept, vars(choice))
     progress.say(f"engine for {opened.network.backbone.modality}: {choice.why}")
     if (choice.name, choice.precision) == (opened.format, opened.precision):
         return replace(opened, why=choice.why)
@@ -149,10 +151,10 @@ def measured(
     reasons = dict(left_out)
     sessions: dict[str, Session] = {}
     vectors: dict[str, np.ndarray] = {}
-    # What the others are compared to is opened first.
+    # What the others are compared to is opened first; what is taken unasked is measured on the slowest machine, too.
     for each in sorted(able, key=lambda one: (one.precision != PLAIN, not one.format.heavy)):
-        if vectors and time.monotonic() - started > BUDGET:
-            reasons[each.title] = "not measured, for lack of time"
+        if vectors and each is not able[0] and time.monotonic() - started > BUDGET:
+            reasons[each.title] = HURRIED
             continue
         try:
             session = each.format.open(network, each.precision, core_count())

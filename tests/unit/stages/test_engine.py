@@ -122,6 +122,13 @@ def test_where_one_engine_alone_runs_it_nothing_is_measured(network):
         assert found is opened
 
 
+def test_what_would_be_taken_unasked_is_measured_however_long_the_first_one_took(network, rows):
+    slow = Fake(engine.BUDGET + 0.1)
+    slow.heavy = "json"  # opened first, for the others are compared to it
+    choice = engine.measured(network, [Engine("usual", "f32", Fake(0.01)), Engine("slow", "f32", slow)], {}, *rows)
+    assert choice.name == "usual" and set(choice.rates) == {"usual f32", "slow f32"}
+
+
 def test_a_choice_is_kept_for_the_same_network_and_read_again(network, rows, tmp_path, monkeypatch):
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
     able = [Engine("a", "f32", Fake(0)), Engine("b", "f32", Fake(0))]
