@@ -225,7 +225,15 @@ def serving(results: dict[str, Any]) -> list[str]:
         for name, each in found["runs"].items():
             waits = [f"{each[key]:,.0f} ms" if key in each else "-" for key in ("p50_ms", "p99_ms")]
             rows.append([name, f"{each['requests_per_s']:,.0f}", *waits])
+        times = [f"{each:g} times LitServe {kind}" for kind, each in found["ratio_to_litserve"].items()]
         page += [*lines(rows), ""]
+        page += [
+            f"Medians of {found['rounds']} rounds in turns. headstart reaches {share(found['share_of_offline'])} of "
+            f"what its own runtime answers offline, all texts at once, and {' and '.join(times)} at LitServe's better batch "
+            "size. Packed means that LitServe was given headstart's runtime; padded is sentence-transformers, the same "
+            "network and dtype, as LitServe batches it: in order of arrival.",
+            "",
+        ]
     return page + steadiness(results)
 
 

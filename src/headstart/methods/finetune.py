@@ -14,7 +14,7 @@ from headstart.methods import _tuning
 
 PLANS: Mapping[str, Mapping[str, Any]] = {
     "text": {"rate": 1e-4, "head_rate": 2e-4, "decay": 0.95, "epochs": 4, "batch": 32},
-    "image": {"rate": 3e-4, "decay": 0.9, "epochs": 6, "batch": 32, "patience": 3},
+    "image": {"rate": 1e-4, "decay": 0.9, "epochs": 6, "batch": 32, "patience": 3},
     "audio": {"rate": 1e-4, "decay": 0.9, "epochs": 10, "batch": 8, "patience": 3},
 }
 """Settings by what the network reads; those of `training/plan.py` for the rest."""
