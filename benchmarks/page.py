@@ -230,8 +230,8 @@ def serving(results: dict[str, Any]) -> list[str]:
         page += [
             f"Medians of {found['rounds']} rounds in turns. headstart reaches {share(found['share_of_offline'])} of "
             f"what its own runtime answers offline, all texts at once, and {' and '.join(times)} at LitServe's "
-            "better batch size. Packed means that LitServe was given headstart's runtime; padded is sentence-transformers, the same "
-            "network and dtype, as LitServe batches it: in order of arrival.",
+            "better batch size. Packed means that LitServe was given headstart's runtime; padded is "
+            "sentence-transformers, the same network and dtype, as LitServe batches it: in order of arrival.",
             "",
         ]
     return page + steadiness(results)
