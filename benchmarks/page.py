@@ -201,11 +201,12 @@ def smaller(results: dict[str, Any]) -> list[str]:
         return []
     rows = [["banking77, MiniLM", "right", "points lost (bound)", "one row", "rows/s", "size", "what became of it"]]
     for each in found["trials"]:
-        right, drop = each["accuracy"].get("category"), each["drop"].get("category")
+        right, drop, pace = each["accuracy"].get("category"), each["drop"].get("category"), each["pace"]
         lost = f"{drop['points']:+.2f} (< {drop['bound']:.2f})" if drop else "-"
-        speed = (
-            [f"{each['speed']['p50_ms']:.1f} ms", f"{each['speed']['rows_per_s']:.0f}"] if each["speed"] else ["-"] * 2
-        )
+        if pace:
+            speed = [f"{pace[name]:.2f} times as fast" for name in ("latency", "throughput")]
+        else:
+            speed = [f"{each['speed']['p50_ms']:.1f} ms", f"{each['speed']['rows_per_s']:.0f}"]
         size = f"{each['size'] / 1e6:.1f} MB" if each["size"] else "-"
         rows.append([each["name"], share(right["value"]) if right else "-", lost, *speed, size, each["why"] or "-"])
     told = f"Judged on {found['rows']:,} rows of the test file; at most {found['max_drop']:g} points may be lost."

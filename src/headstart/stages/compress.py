@@ -133,17 +133,17 @@ def _gate(
         if name == WHOLE:
             continue
         pace = gate.pace(clock[WHOLE], clock[name])
+        speed = clock[name].figures(clock[WHOLE])
         if variant.refit and not pace.faster:
-            trials[name] = Trial(
-                name, "not faster; its heads were not fitted", speed=clock[name].figures(), pace=asdict(pace)
-            )
+            why = "not faster; its heads were not fitted"
+            trials[name] = Trial(name, why, speed=speed, pace=asdict(pace))
             continue
         progress.say(f"judging {name}")
         try:
             made[name] = variant.refitted()
             trials[name] = judged(workshop, made[name], answers_of(made[name], workshop.ground), before, clock)
         except HeadstartError as error:
-            trials[name] = Trial(name, f"not judged: {error.problem}", speed=clock[name].figures(), pace=asdict(pace))
+            trials[name] = Trial(name, f"not judged: {error.problem}", speed=speed, pace=asdict(pace))
     order = [WHOLE, *makers]
     found = decided({name: trials[name] for name in order}, most, len(workshop.ground.judged))
     return _written(model, workshop, made, found, most, place, progress)

@@ -31,12 +31,24 @@ class Timing:
     singles: np.ndarray
     batches: np.ndarray
 
-    def figures(self) -> dict[str, float]:
-        """Return median and 95 % latency in milliseconds, and the median throughput."""
+    def figures(self, first: Timing | None = None) -> dict[str, float]:
+        """Return median and 95 % latency in milliseconds, and the median throughput.
+
+        Args:
+            first: what this one is compared with. Its figures times the median ratio of the rounds are given then:
+                where a machine is slow for a while, ratios say more than seconds.
+        """
+        if first is not None:
+            mine, theirs = self._rounds(), first._rounds()
+            return {name: each * float(np.median(mine[name] / theirs[name])) for name, each in first.figures().items()}
+        return {name: float(np.median(each)) for name, each in self._rounds().items()}
+
+    def _rounds(self) -> dict[str, np.ndarray]:
+        """Return the figures of each round (rounds,)."""
         return {
-            "p50_ms": 1000 * float(np.median(self.singles)),
-            "p95_ms": 1000 * float(np.quantile(self.singles, 0.95)),
-            "rows_per_s": float(np.median(self.batches)),
+            "p50_ms": 1000 * np.median(self.singles, axis=1),
+            "p95_ms": 1000 * np.quantile(self.singles, 0.95, axis=1),
+            "rows_per_s": self.batches,
         }
 
 

@@ -131,7 +131,7 @@ def judged(
         accuracy=accuracy,
         drop={} if variant.name == WHOLE else drops,
         agreement=float(np.mean(same)),
-        speed=clock[variant.name].figures(),
+        speed=clock[variant.name].figures(clock[WHOLE] if variant.name != WHOLE else None),
         pace={} if variant.name == WHOLE else asdict(gate.pace(clock[WHOLE], clock[variant.name])),
         size=size,
         memory=memory,

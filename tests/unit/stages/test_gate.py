@@ -41,6 +41,15 @@ def test_a_slower_model_is_told_from_a_faster_one_by_the_clock():
     assert figures["p95_ms"] >= figures["p50_ms"] >= 10
 
 
+def test_figures_of_two_models_do_not_contradict_how_they_compare():
+    # The machine was slow in the later rounds, and in one of them for the second model alone.
+    first, second = timing([1.0, 1.0, 2.0], [100.0, 100.0, 40.0]), timing([0.5, 0.5, 4.0], [150.0, 30.0, 60.0])
+    figures = second.figures(first)
+    assert figures["p50_ms"] == 0.5 * first.figures()["p50_ms"]
+    assert figures["rows_per_s"] == 1.5 * first.figures()["rows_per_s"]
+    assert first.figures(first) == first.figures()
+
+
 def test_points_lost_are_paired_and_bounded():
     before, after = np.ones(1000), np.ones(1000)
     after[:10] = 0
