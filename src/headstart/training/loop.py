@@ -99,7 +99,12 @@ class Loop:
         )
         if log:
             self.accelerator.init_trackers("headstart", plan.told())
-            progress.say(f"{label}: {log} writes to {logs}")
+            place = {
+                "tensorboard": str(logs),
+                "mlflow": "what MLFLOW_TRACKING_URI names",
+                "wandb": "WANDB_DIR, or ./wandb",
+            }
+            progress.say(f"{label}: {log} writes to {place.get(log, 'where it is set to')}")
         self.state = State(accumulate=plan.accumulate)
         self.best: dict[str, Any] = {}
         self.average: dict[str, Any] = {}
