@@ -133,17 +133,22 @@ def mixed(seconds: float, bundle: Callable[[], str]) -> dict[str, Any]:
             for batch in (16, 64):
                 command = script("text_litserve", "{port}", path, kind, batch, python=python)
                 servers[f"litserve, {kind}, batches of {batch}"] = lambda command=command: Server(command)
-    costs: dict[str, list[dict[str, float]]] = {"offline": []} | {name: [] for name in servers}
+    costs: dict[str, list[dict[str, Any]]] = {"offline": []} | {name: [] for name in servers}
+    wrong = dict.fromkeys(servers, 0)
     for _ in range(ROUNDS):
         costs["offline"].append({"requests_per_s": offline(path, texts)})
         for name, start in servers.items():
             with start() as server:
                 loaded(server, post("/predict", as_bodies(mixed_texts(64, seed=1))), 64, count=64)
                 tally, cost = loaded(server, post("/predict", as_bodies(texts)), 64, seconds=2 * seconds)
-            waits = {f"p{each}_ms": percentile(tally.of(200), each) or 0.0 for each in (50, 99)}
-            costs[name].append(cost | waits | {"wrong": tally.wrong()})
+            waits = {f"p{each}_ms": percentile(tally.of(200), each) for each in (50, 99)}
+            if None in waits.values():
+                raise SystemExit(f"{name} answered nothing.")
+            costs[name].append(cost | waits)
+            wrong[name] += tally.wrong()
     runs = {
         name: {key: round(float(np.median([each[key] for each in given])), 2) for key in given[0]}
+        | ({"wrong": wrong[name]} if name in wrong else {})
         for name, given in costs.items()
     }
     speeds = {name: each["requests_per_s"] for name, each in runs.items()}

@@ -99,12 +99,8 @@ class Loop:
         )
         if log:
             self.accelerator.init_trackers("headstart", plan.told())
-            place = {
-                "tensorboard": str(logs),
-                "mlflow": "what MLFLOW_TRACKING_URI names",
-                "wandb": "WANDB_DIR, or ./wandb",
-            }
-            progress.say(f"{label}: {log} writes to {place.get(log, 'where it is set to')}")
+            own = {"mlflow": "where MLFLOW_TRACKING_URI points", "wandb": "to WANDB_DIR, or to ./wandb"}
+            progress.say(f"{label}: {log} writes {own.get(log, f'to {logs}')}")
         self.state = State(accumulate=plan.accumulate)
         self.best: dict[str, Any] = {}
         self.average: dict[str, Any] = {}

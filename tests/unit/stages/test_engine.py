@@ -129,6 +129,19 @@ def test_what_would_be_taken_unasked_is_measured_however_long_the_first_one_took
     assert choice.name == "usual" and set(choice.rates) == {"usual f32", "slow f32"}
 
 
+def test_a_choice_in_a_hurry_is_made_anew_the_next_time(network, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    opened = networks.start(network, "openvino", precision="f32")
+    able = [Engine(name, "f32", Fake(0.001)) for name in ("openvino", "other")]
+    monkeypatch.setattr(engine, "engines", lambda network: (able, {}))
+    text = Text(["body"]).bind(network)
+    place = engine._place(network, engine.sample(text, {"body": TEXTS})[0], able)
+    for seconds, kept in ((0.0, False), (60.0, True)):
+        monkeypatch.setattr(engine, "BUDGET", seconds)
+        found = engine.settled(opened, text, {"body": TEXTS}, Quiet())
+        assert (engine.HURRIED in found.why, place.is_file()) == (not kept, kept)
+
+
 def test_a_choice_is_kept_for_the_same_network_and_read_again(network, rows, tmp_path, monkeypatch):
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
     able = [Engine("a", "f32", Fake(0)), Engine("b", "f32", Fake(0))]
