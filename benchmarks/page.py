@@ -231,8 +231,9 @@ def serving(results: dict[str, Any]) -> list[str]:
         page += [
             f"Medians of {found['rounds']} rounds in turns; headstart with --queue-batches 64, so that all clients may "
             f"wait. It reaches {share(found['share_of_offline'])} of what its own runtime answers offline, "
-            f"all texts at once, and {' and '.join(times)} at LitServe's better batch size. Packed means that LitServe was given headstart's runtime; padded is "
-            "sentence-transformers, the same network and dtype, as LitServe batches it: in order of arrival.",
+            f"all texts at once, and {' and '.join(times)} at LitServe's better batch size. Packed means "
+            "that LitServe was given headstart's runtime; padded is sentence-transformers, the same network and "
+            "dtype, as LitServe batches it: in order of arrival.",
             "",
         ]
     return page + steadiness(results)
