@@ -17,12 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from headstart.core.progress import Quiet
-from headstart.core.threads import core_count
+from headstart.core.threads import core_count, processor
 from headstart.formats.openvino import OpenVINO
 from headstart.modalities.text import Text
 from headstart.stages.networks import open_network
 from headstart.stages.read import read_table
-from headstart.stages.speed import processor
 
 SHARED = Path(os.environ.get("HEADSTART_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 

@@ -12,8 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from headstart.core.threads import core_count
-from headstart.stages.speed import processor
+from headstart.core.gpu import gpu
+from headstart.core.threads import core_count, processor
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER.parent / "docs" / "benchmarks.json"
@@ -39,6 +39,12 @@ SECTIONS = {
     "prune": "smaller.py prune",
     "boxes": "training.py boxes",
     "speech": "training.py speech",
+    "gpu_limits": "gpu.py limits",
+    "gpu_texts": "gpu.py texts",
+    "gpu_pictures": "gpu.py pictures",
+    "gpu_steps": "gpu.py steps",
+    "gpu_fit_texts": "gpu.py fit_texts",
+    "gpu_fit_pictures": "gpu.py fit_pictures",
     "serving_overhead": "serving.py overhead",
     "serving_mixed": "serving.py mixed",
     "serving_overload": "serving.py overload",
@@ -48,7 +54,7 @@ SECTIONS = {
 }
 
 
-ON_EACH = ("embedding",)
+ON_EACH = ("banking77", "embedding")
 """Sections whose figures are kept for each kind of machine that they were measured on."""
 
 
@@ -60,12 +66,13 @@ def machine() -> str:
         flags = set()
     kinds = (("amx_bf16", "AMX"), ("avx512_bf16", "AVX-512 with bf16"), ("avx512f", "AVX-512"), ("avx2", "AVX2"))
     widest = next((name for flag, name in kinds if flag in flags), "no AVX2")
-    return f"{processor()}, {core_count()} cores, {widest}"
+    return ", ".join(filter(None, [processor(), f"{core_count()} cores", widest, gpu()]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], default=list(SECTIONS))
+    here = [each for each in SECTIONS if gpu() or not each.startswith("gpu_")]
+    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], default=here)
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     for name in parser.parse_args().sections:
         print(f"== {name}", flush=True)

@@ -35,10 +35,10 @@ def texts() -> tuple[list[str], list[str]]:
     return [rows[each]["text"] for each in chosen], [rows[each]["category"] for each in chosen]
 
 
-def steps(scratch: Path) -> dict[str, Any]:
+def steps(scratch: Path, device: str = "cpu") -> dict[str, Any]:
     """Return seconds for each row of one epoch, by interleaved rounds."""
     words, labels = texts()
-    runs: dict[str, Callable[[], float]] = dict(_entrants(scratch, words, labels))
+    runs: dict[str, Callable[[], float]] = dict(_entrants(scratch, words, labels, device))
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for round_ in range(ROUNDS + 1):
         for name, run in runs.items():
@@ -55,7 +55,9 @@ def steps(scratch: Path) -> dict[str, Any]:
     }
 
 
-def _entrants(scratch: Path, words: list[str], labels: list[str]) -> Iterator[tuple[str, Callable[[], float]]]:
+def _entrants(
+    scratch: Path, words: list[str], labels: list[str], device: str
+) -> Iterator[tuple[str, Callable[[], float]]]:
     import torch
 
     from headstart.core.course import Course, Lesson
@@ -97,7 +99,7 @@ def _entrants(scratch: Path, words: list[str], labels: list[str]) -> Iterator[tu
 
     def by_hand() -> float:
         module = opened(course).trainable().module
-        head = torch.nn.Linear(384, task.width)
+        module, head = module.to(device), torch.nn.Linear(384, task.width).to(device)
         optimizer = torch.optim.AdamW([*module.parameters(), *head.parameters()], lr=2e-4, fused=True)
         module.train()
         starts = np.cumsum(examples.lengths) - examples.lengths
@@ -109,23 +111,29 @@ def _entrants(scratch: Path, words: list[str], labels: list[str]) -> Iterator[tu
                 length = int(examples.lengths[row])
                 ids[at, :length] = torch.from_numpy(examples.ids[starts[row] : starts[row] + length].astype(np.int64))
                 mask[at, :length] = 1
-            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            ids, mask, gold = ids.to(device), mask.to(device), torch.from_numpy(y[rows]).to(device)
+            with torch.autocast(device, torch.bfloat16, enabled=autocast):
                 hidden = module(input_ids=ids, attention_mask=mask).last_hidden_state
                 pooled = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
                 loss = torch.nn.functional.cross_entropy(
-                    head(torch.nn.functional.normalize(pooled.float(), dim=1)), torch.from_numpy(y[rows])
+                    head(torch.nn.functional.normalize(pooled.float(), dim=1)), gold
                 )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
+        if device != "cpu":
+            torch.cuda.synchronize()
         return (time.perf_counter() - began) / ROWS
 
     yield "headstart", ours
     yield "a hand-written loop", by_hand
-    yield "transformers' Trainer, f32, padded to 128", lambda: _trainer(scratch, network.folder, words, y, task.width)
+    yield (
+        "transformers' Trainer, f32, padded to 128",
+        lambda: _trainer(scratch, network.folder, words, y, task.width, device),
+    )
 
 
-def _trainer(scratch: Path, folder: Path, words: list[str], y: np.ndarray, classes: int) -> float:
+def _trainer(scratch: Path, folder: Path, words: list[str], y: np.ndarray, classes: int, device: str) -> float:
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
@@ -137,7 +145,7 @@ def _trainer(scratch: Path, folder: Path, words: list[str], y: np.ndarray, class
     ]
     settings = transformers.TrainingArguments(
         output_dir=str(scratch / "trainer"), num_train_epochs=1, report_to=[], save_strategy="no", disable_tqdm=True,
-        per_device_train_batch_size=TRAINER_BATCH, logging_strategy="no", use_cpu=True,
+        per_device_train_batch_size=TRAINER_BATCH, logging_strategy="no", use_cpu=device == "cpu",
     )  # fmt: skip
     trainer = transformers.Trainer(model=model, args=settings, train_dataset=rows)
     began = time.perf_counter()

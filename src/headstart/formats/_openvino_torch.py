@@ -25,6 +25,7 @@ from headstart.core.download import locked
 from headstart.core.errors import ResourceError, UsageError
 from headstart.core.files import atomic_folder, cache_folder
 from headstart.core.format import Unfit
+from headstart.core.gpu import gpu
 from headstart.core.registry import require
 from headstart.formats._heads import check_names
 from headstart.formats._openvino import ov
@@ -60,7 +61,7 @@ def unsupported(network: Network) -> str:
     if importlib.util.find_spec("torch") is None:
         return f"the package 'torch' is not installed (pip install 'headstart[{network.library}]')"
     reason = Torch().supports(network)
-    if not reason and require("torch", "torch").cuda.is_available():
+    if not reason and gpu():
         return "there is a GPU, and PyTorch runs it there"
     return reason
 

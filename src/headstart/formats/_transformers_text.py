@@ -76,7 +76,7 @@ class TextNetwork:
     """
 
     def __init__(self, network: Network, module: Any) -> None:
-        self.module, self.use, self.pooling = module, network.use, network.pooling
+        self.network, self.module, self.use, self.pooling = network, module, network.use, network.pooling
         self.reads_types = "token_type_ids" in inspect.signature(module.forward).parameters
         self.kinds = getattr(module.config, "type_vocab_size", None)
         self.pad = getattr(module.config, "pad_token_id", None)
@@ -97,6 +97,14 @@ class TextNetwork:
             return {"start": found["start_logits"], "end": found["end_logits"]}
         name, read = ("embedding", self._pooled) if self.use == "embed" else ("logits", self._logits)
         return {name: self._each_text(given, read)}
+
+    def flat(self) -> Any:
+        """Return what reads texts without padding, on a GPU; None where the network cannot."""
+        from headstart.formats import _transformers_flat
+
+        return (
+            None if _transformers_flat.unsupported(self.module) else _transformers_flat.Flat(self.network, self.module)
+        )
 
     def loss(self, given: Tensors) -> Any:
         """Return the mean () of how unlikely the hidden tokens are, in nats; of pairs of texts what `_pairs` says.
@@ -196,8 +204,9 @@ class TextNetwork:
         place = torch.arange(width, device=ids.device)
         real = place < lengths[:, None]
         flat = torch.where(real, starts[:, None] + place, 0)
-        padded = torch.full_like(flat, self._padding(ids))
-        padded[real] = ids[flat[real]]
+        padded = (
+            torch.where(real, ids[flat], self._padding(ids)) if len(ids) else torch.full_like(flat, self._padding(ids))
+        )
         seen = real.clone()
         seen[:, 0] = True  # A text without any token is read as one padding token.
         inputs = {"input_ids": padded, "attention_mask": seen.long()}

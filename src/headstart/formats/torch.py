@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, final
 
@@ -13,6 +14,8 @@ from headstart.core.arrays import Arrays, Session
 from headstart.core.backbone import Network
 from headstart.core.errors import HubError, MissingExtra, UsageError, listed
 from headstart.core.format import Format
+from headstart.core.gpu import gpu
+from headstart.core.threads import core_count
 
 
 @final
@@ -25,11 +28,28 @@ class Torch(Format):
     """
 
     tolerance = 5e-4
-    heavy = "torch"
+
+    @property
+    def rank(self) -> int:  # type: ignore[override]
+        """Where there is a GPU, it is asked first."""
+        return 0 if _on_gpu() else 1
+
+    @property
+    def heavy(self) -> str:  # type: ignore[override]
+        """PyTorch takes seconds to import, which is worth it where there is a GPU."""
+        return "" if _on_gpu() else "torch"
 
     def precisions(self) -> list[str]:
-        """Return f32: eager bf16 is for training, and on this processor other engines run it faster."""
-        return ["f32"]
+        """Return f32 on a CPU, where other engines run bf16 faster; on a GPU the halves first."""
+        return ["bf16", "f16", "f32"] if _on_gpu() else ["f32"]
+
+    def offered(self, network: Network) -> list[str]:
+        """Return the precisions at which it runs a network: half precision where that is known to do."""
+        if not _on_gpu():
+            return ["f32"]
+        from headstart.formats import _cuda
+
+        return self.precisions() if _cuda.halved(network) else ["f32"]
 
     def supports(self, network: Network) -> str:
         """Return an empty string, or why PyTorch cannot open it."""
@@ -42,7 +62,7 @@ class Torch(Format):
             return f"the package '{error.name}' is not installed (pip install 'headstart[{network.library}]')"
         return library.unsupported(network) if hasattr(library, "unsupported") else ""
 
-    def open(self, network: Network, precision: str, threads: int) -> Session:
+    def open(self, network: Network, precision: str, threads: int) -> TorchSession:
         """Build the network and load its weights.
 
         Raises:
@@ -53,24 +73,58 @@ class Torch(Format):
         if reason:
             error = MissingExtra if "not installed" in reason else HubError
             raise error(f"'{network.backbone.reference}' cannot be opened: {reason}.")
-        if precision not in self.precisions():
-            raise UsageError(
-                f"There is no precision '{precision}'.", allowed=f"Precisions: {listed(self.precisions())}."
-            )
+        offered = self.offered(network)
+        if precision not in offered:
+            raise UsageError(f"There is no precision '{precision}'.", allowed=f"Precisions: {listed(offered)}.")
         import torch
 
         torch.set_num_threads(threads)
-        library = importlib.import_module(f"headstart.formats._{network.library}")
-        return TorchSession(library.build(network), "cuda" if torch.cuda.is_available() else "cpu")
+        built = importlib.import_module(f"headstart.formats._{network.library}").build(network)
+        if not torch.cuda.is_available():
+            return TorchSession(built)
+        from headstart.formats import _cuda
+
+        return TorchSession(built, _cuda.Gpu(built, network, precision))
+
+    def operations(self, network: Network, encoded: Arrays) -> float:
+        """Return the operations of matrix products, convolutions and attention, as PyTorch counts them; 0 on a CPU."""
+        if not _on_gpu():
+            return 0.0
+        from torch.utils.flop_counter import FlopCounterMode
+
+        session = self.open(network, self.offered(network)[0], core_count())
+        session.fast.plainly()
+        with FlopCounterMode(display=False) as counter:
+            session.run(encoded)
+        return float(counter.get_total_flops())
+
+    def peak(self, precision: str, threads: int) -> float:
+        """Return what the GPU reaches in a large matrix product; 0 on a CPU."""
+        if not _on_gpu():
+            return 0.0
+        from headstart.formats import _cuda
+
+        return _cuda.peak(precision)
+
+
+def _on_gpu() -> bool:
+    """Return whether PyTorch would run on a GPU; asked of PyTorch itself where it is imported already."""
+    found = sys.modules.get("torch")
+    return bool(gpu()) and (found is None or found.cuda.is_available())
 
 
 @final
 class TorchSession(Session):
-    """A network in PyTorch: NumPy arrays in and out, no gradients, in inference mode."""
+    """A network in PyTorch: NumPy arrays in and out, no gradients, in inference mode.
 
-    def __init__(self, built: Any, device: str) -> None:
-        self.built = built
-        built.module.eval().to(device)
+    Args:
+        built: what `formats/_<library>.py` built.
+        fast: how a GPU runs it, where there is one (`formats/_cuda.py`).
+    """
+
+    def __init__(self, built: Any, fast: Any = None) -> None:
+        self.built, self.fast = built, fast
+        built.module.eval()
 
     @property
     def device(self) -> Any:
@@ -82,6 +136,9 @@ class TorchSession(Session):
         """Return the network's outputs."""
         import torch
 
+        found = self.fast.run(arrays) if self.fast is not None else None
+        if found is not None:
+            return found
         with torch.inference_mode():
             given = {
                 name: torch.from_numpy(np.ascontiguousarray(each)).to(self.device) for name, each in arrays.items()

@@ -164,11 +164,15 @@ def measured(course: Course, learner: Any, plan: Any) -> Estimate:
     )
     to_training(learner.network, fresh=learner.fresh)
     planned = batches(course.examples.sizes, course.train, plan.batch, 0, course.seed, 0)
+    device = next(learner.parameters()).device
     taken, rows = 0.0, 0
     for number, some in enumerate(planned[: TRIED + 1]):
         started = time.perf_counter()
-        given = {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in course.examples.batch(some, 0).items()}
+        batch = course.examples.batch(some, 0)
+        given = {name: torch.from_numpy(np.ascontiguousarray(each)).to(device) for name, each in batch.items()}
         learner(given, torch.from_numpy(some)).backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
         if number or len(planned) == 1:
             taken, rows = taken + time.perf_counter() - started, rows + len(some)
     learner.zero_grad(set_to_none=True)

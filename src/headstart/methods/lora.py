@@ -138,7 +138,10 @@ def _layers(course: Course, learner: Any) -> dict[str, Any]:
     module.requires_grad_(True)
     learner.eval()
     arrays = course.examples.batch(rows)
-    learner({name: torch.from_numpy(each) for name, each in arrays.items()}, torch.from_numpy(rows)).backward()
+    device = next(learner.parameters()).device
+    learner(
+        {name: torch.from_numpy(each).to(device) for name, each in arrays.items()}, torch.from_numpy(rows)
+    ).backward()
     inside = {
         name
         for parent, each in module.named_modules()

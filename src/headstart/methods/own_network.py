@@ -178,9 +178,11 @@ def _start(course: Course, built: Any) -> _tuning.Start:
     """Return linear layers near 0, which read embeddings of unit length as numbers of about 1."""
     torch = require("torch", "finetune")
     built.module.eval()
+    device = next(built.module.parameters()).device
     arrays = course.examples.batch(course.train[:2])
     with torch.no_grad():
-        width = built.run({name: torch.from_numpy(each) for name, each in arrays.items()})["embedding"].shape[1]
+        given = {name: torch.from_numpy(each).to(device) for name, each in arrays.items()}
+        width = built.run(given)["embedding"].shape[1]
     rng = np.random.default_rng(course.seed)
     layers = [_layer(each, width, rng) for each in course.lessons.values()]
     return _tuning.Start(np.zeros(width, np.float32), np.full(width, width**-0.5, np.float32), layers)

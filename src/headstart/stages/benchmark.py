@@ -20,6 +20,7 @@ from headstart import modalities
 from headstart.core import VERSION
 from headstart.core.blob import Blob
 from headstart.core.errors import UsageError
+from headstart.core.gpu import gpu
 from headstart.core.progress import Progress, Quiet
 from headstart.core.registry import require
 from headstart.core.source import Table
@@ -276,6 +277,7 @@ def _machine() -> dict[str, Any]:
         flags = set(next(line for line in lines if line.startswith("flags")).split())
     return {
         "processor": processor(),
+        "gpu": gpu(),
         "threads": core_count(),
         "system": f"{platform.system()} {platform.release()}",
         "able": [name for name in FLAGS if name in flags],

@@ -13,10 +13,11 @@ from headstart.core import VERSION
 from headstart.core.arrays import take
 from headstart.core.bundle import Bundle
 from headstart.core.errors import HeadstartError, UsageError
+from headstart.core.gpu import machine
 from headstart.core.progress import Progress, Quiet
 from headstart.core.recipe import Recipe
 from headstart.core.source import ReadOptions
-from headstart.core.threads import core_count, processor
+from headstart.core.threads import core_count
 from headstart.runtime import Target
 from headstart.stages import gate, judge
 from headstart.stages.ground import ground
@@ -164,7 +165,7 @@ def _written(
         "headstart": VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "bundle": str(model.path),
-        "machine": f"{processor()}, {core_count()} threads",
+        "machine": f"{machine()}, {core_count()} threads",
         "rows": len(workshop.ground.judged),
         "judged_on": workshop.ground.origin,
         "max_drop": most,

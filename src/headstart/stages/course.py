@@ -181,4 +181,4 @@ def opened_for_training(network: Network) -> Session:
     """
     require("torch", "finetune")
     require("accelerate", "finetune")
-    return start(network, "torch").session
+    return start(network, "torch", precision="f32").session

@@ -92,7 +92,7 @@ def edit(
     from headstart.training.tuned import saved
 
     network = fetch(backbone, "", progress or Quiet(), str(weights))
-    module = start(network, "torch").session.trainable().module
+    module = start(network, "torch", precision="f32").session.trainable().module
     changes: dict[str, Any] = _fewer(network, module, layers) if layers is not None else {}
     tokenizer = _longer(network, module, tokens) if tokens else None
     if tokenizer is not None:

@@ -23,10 +23,11 @@ from headstart.core.dataset import table_rows, take_rows
 from headstart.core.errors import HeadstartError, HubError, MissingExtra
 from headstart.core.files import cache_folder, read_json, write_json
 from headstart.core.format import Format, Unfit
+from headstart.core.gpu import machine
 from headstart.core.modality import Modality
 from headstart.core.progress import Progress
 from headstart.core.source import Table
-from headstart.core.threads import core_count, processor
+from headstart.core.threads import core_count
 from headstart.stages.networks import Opened, start
 
 BUDGET = 3.0
@@ -219,7 +220,7 @@ def _place(network: Network, encoded: Arrays, able: Sequence[Engine]) -> Path:
     identity = {
         "version": VERSION,
         "versions": [_version(name) for name in PACKAGES],
-        "machine": [processor(), core_count()],
+        "machine": [machine(), core_count()],
         "network": [network.backbone.checksum, network.backbone.weights, network.architecture, network.use],
         "reads": [dict(network.preprocessing), dict(network.pooling)],
         "engines": [each.title for each in able],

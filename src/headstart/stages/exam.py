@@ -14,11 +14,12 @@ from headstart import pipelines
 from headstart.core.arrays import Session
 from headstart.core.backbone import Network
 from headstart.core.dataset import table_rows, take_rows
+from headstart.core.gpu import machine
 from headstart.core.metrics import bounded
 from headstart.core.objective import Objective
 from headstart.core.progress import Progress, Quiet
 from headstart.core.source import Table
-from headstart.core.threads import core_count, processor
+from headstart.core.threads import core_count
 
 AT_ONCE = 32
 """Rows that are answered between two reports of progress."""
@@ -129,7 +130,7 @@ def speed(exam: Exam, network: Network, session: Session, precision: str, hourly
     known = {
         "threads": core_count(),
         "precision": precision,
-        "machine": f"{processor()}, {core_count()} cores",
+        "machine": f"{machine()}, {core_count()} cores",
         "backbone_bytes": network.backbone.size,
         "hourly_price": hourly_price,
     }

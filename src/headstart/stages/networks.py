@@ -17,8 +17,9 @@ from headstart.core.backbone import Backbone, Network
 from headstart.core.bundle import MANIFEST, Bundle
 from headstart.core.errors import BundleError, HubError, MissingExtra, UsageError, listed
 from headstart.core.format import Format, Unfit
+from headstart.core.gpu import gpu, machine
 from headstart.core.progress import Progress
-from headstart.core.threads import core_count, processor
+from headstart.core.threads import core_count
 from headstart.stages import adapters
 
 DEFAULT = {"text": "builtin:all-MiniLM-L6-v2"}
@@ -69,7 +70,8 @@ class Opened:
             "weights": backbone.weights,
             "format": self.format,
             "precision": self.precision,
-            "machine": processor(),
+            "machine": machine(),
+            "gpu": gpu(),
             "why": self.why,
             "view": dict(self.view),
             "tuned": self.tuned,
@@ -281,9 +283,11 @@ def _restart(network: Network, spec: Mapping[str, Any]) -> Opened:
     Raises:
         HubError: neither the engine that the bundle names nor any other can.
     """
-    same = spec.get("machine") == processor()
+    same = spec.get("machine") == machine()
+    # What was fastest on a GPU is hardly so without one.
+    named = "" if spec.get("gpu") and not gpu() else spec["format"]
     try:
-        return start(network, spec["format"], precision=spec.get("precision", "") if same else "")
+        return start(network, named, precision=spec.get("precision", "") if same else "")
     except (HubError, MissingExtra, UsageError) as error:
         try:
             return start(network)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from headstart.core.dataset import Dataset, take_rows
-from headstart.core.threads import core_count, processor
+from headstart.core.gpu import machine
+from headstart.core.threads import core_count
 from headstart.runtime import Runtime
 from headstart.stages.prepare import Prepared
 
@@ -37,7 +38,7 @@ def measure(runtime: Runtime, dataset: Dataset, prepared: Prepared, hourly_price
         "throughput_rows_per_s": throughput,
         "threads": core_count(),
         "precision": ", ".join(dict.fromkeys(each.precision for each in opened.values())) or "f32",
-        "machine": f"{processor()}, {core_count()} cores",
+        "machine": f"{machine()}, {core_count()} cores",
         "backbone_bytes": sum(each.network.backbone.size for each in opened.values()),
         "hourly_price": hourly_price,
         "cost_per_1000": hourly_price / 3600 / throughput * 1000,

@@ -88,11 +88,12 @@ class Loop:
         self.checkpoints = Checkpoints(folder) if every is None else Checkpoints(folder, every)
         # A pooling layer that no loss reads must not make several processes wait for its gradient.
         unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+        # accelerate keeps one precision for a whole process, where a notebook may have trained in another.
+        self.halves = chosen_precision(plan.precision) == "bf16"
         # The folder of the work goes when it is done; what was logged stays.
         logs = cache_folder() / "logs" / folder.name
         self.accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
-            mixed_precision=chosen_precision(plan.precision),
             log_with=log or None,
             project_dir=str(logs),
             kwargs_handlers=[unused],
@@ -105,6 +106,7 @@ class Loop:
         self.best: dict[str, Any] = {}
         self.average: dict[str, Any] = {}
         self.replay: Replay | None = None
+        self.losses: list[list[tuple[Any, float]]] = []
 
     def run(self, resume: bool = False) -> State:
         """Train, and leave the weights that were best on the held rows in the learner.
@@ -196,12 +198,13 @@ class Loop:
         with self.progress.bar(label, len(planned), "step") as bar:
             bar.advance(state.batch)
             for rows, given in self._feed(planned[state.batch :]):
-                state.loss += self._step(rows, given, steps)
+                self._step(rows, given, steps)
                 state.batch += 1
                 state.step += 1
                 bar.advance(1)
                 if self.checkpoints.due() and self.accelerator.is_main_process:
                     self._save()
+        self._count_losses()
         self._judge(state.loss / max(len(planned), 1))
 
     def _mode(self) -> None:
@@ -219,8 +222,8 @@ class Loop:
         for rows, arrays in ahead(self.examples, planned, self.state.epoch):
             yield rows, {name: torch.from_numpy(np.ascontiguousarray(each)) for name, each in arrays.items()}
 
-    def _step(self, rows: np.ndarray, given: Mapping[str, Any], steps: int) -> float:
-        """Take one step of the optimizer and return its loss; where memory runs out, in twice as many parts."""
+    def _step(self, rows: np.ndarray, given: Mapping[str, Any], steps: int) -> None:
+        """Take one step of the optimizer; where memory runs out, in twice as many parts."""
         state, plan = self.state, self.plan
         share = plan.share(state.step, steps)
         for group in self.optimizer.param_groups:
@@ -247,21 +250,32 @@ class Loop:
             keep = min(plan.average, (1 + state.step) / (10 + state.step))
             torch._foreach_lerp_([self.average[each] for each in names],
                                  [self.moving[each].detach() for each in names], 1 - keep)  # fmt: skip
+        self.losses.append(loss)
         if self.accelerator.log_with:
-            self.accelerator.log({"loss": loss, "learning_rate": plan.rate * share}, step=state.step)
-        return loss
+            told = {"loss": sum(float(each) * part for each, part in loss), "learning_rate": plan.rate * share}
+            self.accelerator.log(told, step=state.step)
 
-    def _backward(self, rows: np.ndarray, given: Mapping[str, Any]) -> float:
-        total = 0.0
+    def _count_losses(self) -> None:
+        """Add up the losses of the last steps: reading each at once would make the processor wait for the GPU."""
+        for parts in self.losses:
+            total = 0.0
+            for each, share in parts:
+                total += float(each) * share
+            self.state.loss += total
+        self.losses.clear()
+
+    def _backward(self, rows: np.ndarray, given: Mapping[str, Any]) -> list[tuple[Any, float]]:
+        """Return the loss of each part, and which share of the rows it is of."""
+        losses = []
         parts = [(rows, given)] if self.state.accumulate == 1 else self._parts(rows)
         for some, tensors in parts:
             placed = {name: each.to(self.accelerator.device) for name, each in tensors.items()}
-            with self.accelerator.autocast():
+            with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.halves):
                 loss = self.model(placed, torch.from_numpy(some))
             share = len(some) / len(rows)
             self.accelerator.backward(loss * share)
-            total += float(loss.detach()) * share
-        return total
+            losses.append((loss.detach(), share))
+        return losses
 
     def _parts(self, rows: np.ndarray) -> Any:
         for some in np.array_split(rows, min(self.state.accumulate, len(rows))):
@@ -299,6 +313,7 @@ class Loop:
                 self.moving[name].copy_(each)
 
     def _save(self) -> None:
+        self._count_losses()
         tensors = {f"now.{name}": each for name, each in self.moving.items()}
         # Right after the best epoch its weights are those of now, unless these are averaged.
         if self.average or self.state.batch or self.state.best_epoch != self.state.epoch - 1:

@@ -161,5 +161,5 @@ def test_a_bundle_of_another_machine_is_opened_as_this_one_runs_it_best(network)
     assert networks._restart(network, spec).precision == best.precision
     spec = {"format": "no_such_engine", "precision": "f32", "machine": "another"}
     assert networks._restart(network, spec).format == best.format
-    same = {"format": "openvino", "precision": "f32", "machine": networks.processor()}
+    same = {"format": "openvino", "precision": "f32", "machine": networks.machine()}
     assert networks._restart(network, same).precision == "f32"

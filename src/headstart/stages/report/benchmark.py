@@ -32,9 +32,11 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
     machine, best = mapping(found.get("machine")), mapping(found.get("best"))
     yield f"## headstart benchmark: {_cell(place(found.get('bundle')))}"
     yield ""
+    gpu = f", {clean(machine['gpu'])}" if machine.get("gpu") else ""
     able = ", ".join(clean(each) for each in machine.get("able") or []) or "none of AVX2 and later"
-    yield f"* machine: {clean(machine.get('processor'))}, {count(machine.get('threads'))} threads ({able}), " + clean(
-        machine.get("system")
+    yield (
+        f"* machine: {clean(machine.get('processor'))}, {count(machine.get('threads'))} threads ({able}){gpu}, "
+        + clean(machine.get("system"))
     )
     yield "* versions: " + ", ".join(f"{name} {clean(each)}" for name, each in mapping(found.get("versions")).items())
     for name, each in mapping(found.get("networks")).items():
