@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from headstart.server.queue import lanes
 from headstart.server.queue.batching import Batcher, Busy
 from headstart.server.queue.lanes import CALM_SECONDS, FEW, PRESSED_SECONDS
 from headstart.server.queue.pace import Pace
@@ -86,6 +87,36 @@ def test_where_many_wait_batches_are_larger():
     # 0.6 s of work: half of it is the first batch, then 0.1 s each.
     assert 50 <= Slow.seen[0] <= 70
     assert max(Slow.seen[1:]) <= 30
+
+
+def test_a_lane_that_stays_deep_without_a_refusal_has_batches_of_all_that_waits(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(lanes.time, "monotonic", lambda: clock[0])
+    lane = lanes.Lane("m", 64, None)
+    lane.pace.note(100, 0.01)
+    shares = []
+
+    def share(load, after):
+        clock[0] += after
+        lane.load = load
+        shares.append(lane.batch() / lane.pace.rate)
+        return pytest.approx(shares[-1], rel=0.01)
+
+    assert share(4000, 0.0) == 0.1
+    assert share(6000, 0.4) == 0.3, "half of what waits"
+    assert share(4000, 0.4) == 0.1
+    assert share(4000, 0.4) == 0.4, "it has been deep for more than a second"
+    assert share(9000, 0.4) == 0.5
+    assert share(2000, 0.4) == 0.1
+    assert share(4000, 0.4) == 0.1, "it begins anew"
+    assert share(4000, 0.9) == 0.1
+    assert share(4000, 0.9) == 0.4
+    assert share(4000, 5.0) == 0.1, "nothing was drawn meanwhile"
+    share(4000, 0.9)
+    assert share(4000, 0.9) == 0.4
+    lane.refused = clock[0]
+    assert share(4000, 0.1) == 0.05
+    assert share(4000, 1.0) == 0.1
 
 
 def test_what_waits_is_bounded_in_seconds_and_less_when_pressed():

@@ -18,10 +18,12 @@ BATCH_SECONDS, PRESSED_SECONDS = 0.1, 0.05
 """What a batch may take, so that whoever comes meanwhile does not wait longer; and that in a lane that is pressed."""
 SHORT = 0.5
 """Seconds for which a burst may wait; all that comes in it waits so long, before the first is refused."""
-DEEP_SHARE = 0.5
-"""The share of what waits for longer than `SHORT` that may be one batch, of `SHORT` seconds at most.
+DEEP_SHARE, DEEP = 0.5, 0.3
+"""The share of what waits for longer than `SHORT` that may be one batch, of `SHORT` seconds at most; and for how many
+seconds something has to wait for a lane to stay as deep as it is.
 
-Who comes then waits for what is ahead in any case, and a network answers more rows a second in larger batches.
+Who comes then waits for what is ahead in any case, and a network answers more rows a second in larger batches. A lane
+that has been deep for `CALM_SECONDS` without a refusal has as many clients as it can have: all that waits may be one.
 """
 CALM_SECONDS = 1.0
 """After so many seconds without a refusal a lane counts as calm again."""
@@ -100,6 +102,7 @@ class Lane:
         left: what all that waits costs.
         clock: how much of the model's time it has had; the lane that has had least comes next.
         refused: when it was full last, on the monotonic clock.
+        deep, drawn: since when it has been deep, and when a batch was drawn last.
     """
 
     name: str
@@ -113,6 +116,8 @@ class Lane:
     rows: int = 0
     clock: float = 0.0
     refused: float = -math.inf
+    deep: float = math.inf
+    drawn: float = -math.inf
 
     def add(self, job: Job) -> None:
         """Put a job at the end."""
@@ -161,10 +166,18 @@ class Lane:
 
     def batch(self) -> int:
         """Return what the next batch may cost."""
-        if self.pressed:
-            return self.pace.batch(PRESSED_SECONDS)
+        now = time.monotonic()
         # A request of thousands of rows does not make it longer: it counts for its load alone.
         waits = self.load / self.pace.rate if self.pace.rate else 0.0
+        if waits <= DEEP or self.pressed:
+            self.deep = math.inf
+        elif now - self.drawn > CALM_SECONDS or self.deep > now:
+            self.deep = now
+        self.drawn = now
+        if self.pressed:
+            return self.pace.batch(PRESSED_SECONDS)
+        if now - self.deep > CALM_SECONDS:
+            return self.pace.batch(min(waits, SHORT))
         return self.pace.batch(min(DEEP_SHARE * waits, SHORT) if waits > SHORT else BATCH_SECONDS)
 
 
