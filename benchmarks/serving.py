@@ -42,8 +42,10 @@ from _steady import growth, redeploy, storm
 from _texts import as_bodies, bundle_of, mixed_texts
 
 NOOP = [json.dumps({"text": f"My order {number} has not arrived."}).encode() for number in range(100)]
-ROUNDS, PAIRS = 3, 5
-"""Rounds of each server; and those of headstart beside the runtime alone, whose shares are close to their bound."""
+ROUNDS, PAIRS, TURNS = 3, 5, 11
+"""Rounds of each server; those of headstart beside the runtime alone, and turns of requests that cost nothing: what is
+close to its bound has more of them, for a machine is not equally fast all the time.
+"""
 BENTO = str(Path(__file__).parent / "servers" / "noop_bentoml.py") + ":Noop"
 PEERS: dict[str, tuple[Callable[[str], Server], list[bytes]]] = {
     "fastapi": (lambda python: Server(script("noop_fastapi", "{port}", python=python)), post("/predict", NOOP)),
@@ -98,9 +100,9 @@ def overhead(seconds: float, bundle: Callable[[], str]) -> dict[str, Any]:
             servers[name] = (stack.enter_context(start(python)), requests)
         costs: dict[str, list[dict[str, float]]] = {name: [] for name in servers}
         wrong = dict.fromkeys(servers, 0)
-        for number in range(-1, ROUNDS):
+        for number in range(-1, TURNS):
             for name, (server, requests) in servers.items():
-                tally, cost = loaded(server, requests, 16, seconds=seconds / ROUNDS if number >= 0 else 0.5)
+                tally, cost = loaded(server, requests, 16, seconds=2 * seconds / TURNS if number >= 0 else 0.5)
                 wrong[name] += tally.wrong()
                 if number >= 0:  # The first round warms up.
                     costs[name].append(cost)
