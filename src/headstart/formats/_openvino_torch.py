@@ -1,8 +1,7 @@
-"""Image networks of PyTorch's libraries in OpenVINO: traced once, compared with PyTorch, and kept as a graph.
+"""Networks of PyTorch's libraries in OpenVINO: traced once, compared with PyTorch, and kept as a graph.
 
-OpenVINO runs convolutions on a CPU several times as fast. A trace is of one picture size and can freeze what should
-depend on the input, so its numbers are compared with PyTorch's own before it is kept. What has been kept needs no
-PyTorch any more.
+OpenVINO runs convolutions on a CPU several times as fast. A trace can freeze what should depend on the input, so its
+numbers are compared with PyTorch's own, on other sizes, before it is kept. What was kept needs no PyTorch any more.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ import io
 import json
 import warnings
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 
 from headstart.core import VERSION
-from headstart.core.arrays import Arrays, Session
+from headstart.core.arrays import Session
 from headstart.core.backbone import Network
 from headstart.core.download import locked
 from headstart.core.errors import ResourceError, UsageError
@@ -27,32 +26,34 @@ from headstart.core.files import atomic_folder, cache_folder
 from headstart.core.format import Unfit
 from headstart.core.gpu import gpu
 from headstart.core.registry import require
+from headstart.formats import _openvino_pictures, _openvino_sound
 from headstart.formats._heads import check_names
 from headstart.formats._openvino import ov
 from headstart.formats.torch import Torch
 
-LIBRARIES = ("keras", "small", "timm", "torchhub", "torchvision", "transformers")
-USES = ("classify", "embed")
 TOLERANCE = 1e-3
 """Largest accepted distance to PyTorch's own output in float32, as a share of its length."""
-COUNTS = (2, 3, 1)
-"""How many pictures it is traced with, and then compared with."""
 GRAPH, REASON = "graph.xml", "unfit.txt"
 CARRIED = "openvino_graph"
 """The folder within a network's own that holds its graph, where a bundle carries it."""
+KINDS: tuple[Any, ...] = (_openvino_pictures, _openvino_sound)
+"""Each says which networks it concerns, what they are traced with, and how their graphs run."""
+
+
+def _kind(network: Network) -> Any:
+    return next((each for each in KINDS if each.concerns(network)), None)
 
 
 def concerns(network: Network) -> bool:
-    """Return whether it is an image network of one of PyTorch's libraries."""
-    return network.library in LIBRARIES and network.backbone.modality == "image"
+    """Return whether it is a network of one of PyTorch's libraries that is traced here."""
+    return _kind(network) is not None
 
 
 def unsupported(network: Network) -> str:
     """Return an empty string, or why the network is left to PyTorch."""
-    if network.use not in USES:
-        return f"it is to {network.use.replace('_', ' ')}"
-    if _side(network) is None:
-        return "its preprocessing sets no size"
+    reason: str = _kind(network).unsupported(network)
+    if reason:
+        return reason
     kept = place(network)
     if (kept / GRAPH).is_file():
         return ""
@@ -66,10 +67,11 @@ def unsupported(network: Network) -> str:
     return reason
 
 
-def _side(network: Network) -> tuple[int, int] | None:
-    """Return height and width of what the network reads, where they are always the same."""
-    size = network.preprocessing.get("crop") or network.preprocessing.get("size")
-    return (int(size[0]), int(size[1])) if isinstance(size, (list, tuple)) and len(size) == 2 else None
+def session(compiled: Any, network: Network) -> Session:
+    """Return what runs a compiled graph."""
+    if _openvino_sound.concerns(network):
+        return _openvino_sound.SampleSession(compiled, network)
+    return _openvino_pictures.PixelSession(compiled)
 
 
 def place(network: Network) -> Path:
@@ -89,7 +91,7 @@ def _kept(network: Network) -> Path:
         "library": network.library,
         "architecture": network.architecture,
         "use": network.use,
-        "side": _side(network),
+        "side": _openvino_pictures.side(network),
         "layout": network.preprocessing.get("layout"),
         "pooling": dict(network.pooling),
         "config": dict(network.config),
@@ -146,61 +148,38 @@ def _reason(error: Exception) -> str:
     return (" ".join(lines[:3]) or type(error).__name__)[:300].rstrip(".")
 
 
-def _shape(network: Network) -> tuple[int, int, int]:
-    height, width = _side(network) or (0, 0)
-    colours = 1 if network.preprocessing.get("channels") == "grey" else 3
-    return (height, width, colours) if network.preprocessing.get("layout") == "nhwc" else (colours, height, width)
-
-
-def _examples(network: Network) -> list[np.ndarray]:
-    """Return pictures of noise in the range that the network reads, one batch for each of `COUNTS`."""
-    generator, scale = np.random.default_rng(0), 255 * float(network.preprocessing.get("scale", 1 / 255))
-    return [(generator.random((count, *_shape(network)), np.float32) * scale).astype(np.float32) for count in COUNTS]
-
-
 def _traced(own: Any, network: Network) -> Any:
-    torch = require("torch", "torch")
-    built, pixels = own.built, torch.from_numpy(_examples(network)[0])
-    with torch.inference_mode():
-        (name,) = built.run({"pixels": pixels})
+    torch, kind = require("torch", "torch"), _kind(network)
+    built, given = own.built, torch.from_numpy(kind.given(network))
 
     class Traced(torch.nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.inner = built.module
 
-        def forward(self, pixels: Any) -> Any:
-            return built.run({"pixels": pixels})[name]
+        def forward(self, given: Any) -> Any:
+            return kind.values(built, given)
 
+    # Some look at what they are given once, before they are traced.
+    name = next(iter(own.run(kind.examples(network)[0])))
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()), torch.no_grad():
         warnings.simplefilter("ignore")
-        graph = ov.convert_model(Traced().eval(), example_input=pixels)
-    graph.reshape(ov.PartialShape([-1, *_shape(network)]))
+        graph = ov.convert_model(Traced().eval(), example_input=given)
+    graph.reshape(kind.shape(network))
     graph.outputs[0].get_tensor().set_names({name})
     return graph
 
 
 def _same(own: Session, graph: Any, network: Network, core: ov.Core) -> bool:
-    found = PixelSession(core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}))
-    for pixels in _examples(network)[1:]:
-        theirs, ours = own.run({"pixels": pixels})[found.output], found.run({"pixels": pixels})[found.output]
-        if ours.shape != theirs.shape:
+    found = session(core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}), network)
+    for arrays in _kind(network).examples(network)[1:]:
+        theirs, ours = own.run(arrays), found.run(arrays)
+        if theirs.keys() != ours.keys() or any(ours[name].shape != each.shape for name, each in theirs.items()):
             return False
-        apart = np.linalg.norm(ours - theirs, axis=1)
-        # Written so that a number that is none is not the same.
-        if not (apart <= TOLERANCE * np.linalg.norm(theirs, axis=1)).all():
-            return False
+        for name, each in theirs.items():
+            rows = each.reshape(len(each), -1).astype(np.float64)
+            apart = np.linalg.norm(ours[name].reshape(rows.shape) - rows, axis=1)
+            # Written so that a number that is none is not the same.
+            if not (apart <= TOLERANCE * np.linalg.norm(rows, axis=1)).all():
+                return False
     return True
-
-
-@final
-class PixelSession(Session):
-    """A compiled image network: `pixels` in, laid out as its preprocessing says; its one output (n, width) out."""
-
-    def __init__(self, compiled: Any) -> None:
-        self.request, self.output = compiled.create_infer_request(), compiled.outputs[0].get_any_name()
-
-    def run(self, arrays: Arrays) -> dict[str, np.ndarray]:
-        """Return the output."""
-        given = np.ascontiguousarray(arrays["pixels"], np.float32)
-        return {self.output: np.array(self.request.infer([given], share_inputs=True)[0], np.float32)}

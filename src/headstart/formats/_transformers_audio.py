@@ -9,14 +9,12 @@ from headstart.core.backbone import Network
 from headstart.core.errors import HubError, UsageError, listed
 from headstart.formats import _spoken
 from headstart.formats._transformers import load, quiet, torch, transformers
-
-CTC = ("data2vec-audio", "hubert", "mctct", "sew", "sew-d", "unispeech", "unispeech-sat", "wav2vec2", "wavlm")
-"""Architectures that read plain samples."""
+from headstart.formats._wav2vec2 import FAMILY, alike, least
 
 
 def unsupported(network: Network) -> str:
     """Return an empty string, or why a network that reads sound cannot be built."""
-    known = (*CTC, "whisper")
+    known = (*FAMILY, "whisper")
     kind = str(network.config.get("model_type", ""))
     return "" if kind in known else f"its architecture is '{kind}', not one of {listed(known)}"
 
@@ -34,11 +32,7 @@ def build(network: Network) -> Samples | Whisper:
 
 
 class Samples:
-    """A network of Wav2Vec2's family: `samples` (flat) and `lengths` (n,) in; what its use gives out.
-
-    Recordings of one length go through it together. Others do not: padding would change their answers, because many
-    of these networks were trained without a mask.
-    """
+    """A network of Wav2Vec2's family: `samples` (flat) and `lengths` (n,) in; what its use gives out."""
 
     def __init__(self, network: Network) -> None:
         kinds = {"transcribe": "AutoModelForCTC", "classify": "AutoModelForAudioClassification"}
@@ -49,34 +43,34 @@ class Samples:
         self.module = load(network, kind, needless=("masked_spec_embed", *(("lm_head",) if letters else ())))
         if letters:
             _spoken.give_letters(self.module, letters)
-        self.least = 1
-        sizes = (network.config.get("conv_kernel", ()), network.config.get("conv_stride", ()))
-        for kernel, stride in reversed(list(zip(*sizes, strict=True))):
-            self.least = (self.least - 1) * stride + kernel
+        self.least = least(network.config)
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         """Return `embedding` (n, width), `logits` (n, classes), or `logits` (frames, tokens) and `frames` (n,)."""
-        clips = torch.split(arrays["samples"], arrays["lengths"].tolist())
-        padded = [torch.nn.functional.pad(clip, (0, max(0, self.least - len(clip)))) for clip in clips]
+        padded = self._padded(arrays)
         found: dict[int, Any] = {}
-        for length in {len(clip) for clip in padded}:
-            rows = [row for row, clip in enumerate(padded) if len(clip) == length]
-            output = self.module(torch.stack([padded[row] for row in rows]))
-            values = output.last_hidden_state.mean(dim=1) if self.use == "embed" else output.logits
-            found |= dict(zip(rows, values, strict=True))
+        for rows in alike([len(clip) for clip in padded], self.least).values():
+            found |= dict(zip(rows, self.values(torch.stack([padded[row] for row in rows])), strict=True))
         ordered = [found[row] for row in range(len(padded))]
         if self.use == "transcribe":
             return {"logits": torch.cat(ordered), "frames": torch.tensor([len(each) for each in ordered])}
         return {"embedding" if self.use == "embed" else "logits": torch.stack(ordered)}
+
+    def values(self, samples: Any) -> Any:
+        """Return what the use asks for of recordings of one length (n, samples): (n, …)."""
+        output = self.module(samples)
+        return output.last_hidden_state.mean(dim=1) if self.use == "embed" else output.logits
+
+    def _padded(self, arrays: Mapping[str, Any]) -> list[Any]:
+        clips = torch.split(arrays["samples"], arrays["lengths"].tolist())
+        return [torch.nn.functional.pad(clip, (0, max(0, self.least - len(clip)))) for clip in clips]
 
     def loss(self, arrays: Mapping[str, Any]) -> Any:
         """Return the CTC loss () of `tokens` (flat) and `tokens_lengths` (n,), of the same logits as `run` gives.
 
         In training, parts of the recordings are hidden by chance, where the network's configuration says so.
         """
-        clips = torch.split(arrays["samples"], arrays["lengths"].tolist())
-        padded = [torch.nn.functional.pad(clip, (0, max(0, self.least - len(clip)))) for clip in clips]
-        logits, frames = _spoken.logits(self.module, padded)
+        logits, frames = _spoken.logits(self.module, self._padded(arrays))
         return _spoken.ctc_loss(logits, frames, arrays, int(self.module.config.pad_token_id or 0))
 
 

@@ -50,7 +50,11 @@ class OpenVINO(Format):
 
     def offered(self, network: Network) -> Sequence[str]:
         """Return int8 for a network in that form, else what the machine runs."""
-        return ["int8"] if _compress.form_of(network) == _compress.INT8 else self.precisions()
+        if _compress.form_of(network) == _compress.INT8:
+            return ["int8"]
+        offered = self.precisions()
+        # Letters are chosen one by one, and nothing here has measured what they lose in bf16.
+        return offered[::-1] if network.use == "transcribe" else offered
 
     def supports(self, network: Network) -> str:
         """Return an empty string for a text encoder of the BERT family or a saved graph that it reads, else why not."""
@@ -174,7 +178,7 @@ def _session(compiled: Any, network: Network) -> Session:
     if network.library in (*_graphs.LIBRARIES, "yolox"):
         return _openvino_graphs.GraphSession(compiled, network)
     if _openvino_torch.concerns(network):
-        return _openvino_torch.PixelSession(compiled)
+        return _openvino_torch.session(compiled, network)
     if _small_graph.concerns(network):
         return _small_graph.SmallSession(compiled, network.backbone.width)
     return TextSession(compiled, network)

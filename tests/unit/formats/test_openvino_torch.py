@@ -1,4 +1,4 @@
-"""Image networks of PyTorch run by OpenVINO give what PyTorch gives, and need it only once."""
+"""Networks of PyTorch run by OpenVINO give what PyTorch gives, and need it only once."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from headstart.core.download import locked  # noqa: E402
 from headstart.core.errors import HubError  # noqa: E402
 from headstart.core.files import cache_folder  # noqa: E402
 from headstart.core.progress import Quiet  # noqa: E402
-from headstart.formats import _openvino_torch  # noqa: E402
+from headstart.formats import _openvino_sound, _openvino_torch  # noqa: E402
 from headstart.formats.openvino import OpenVINO, _core  # noqa: E402
 from headstart.formats.torch import Torch  # noqa: E402
 from headstart.hubs.local import Local  # noqa: E402
 from headstart.hubs.torchvision import Torchvision  # noqa: E402
 from headstart.stages.networks import frozen, start  # noqa: E402
+from tests.unit.pipelines import sounds  # noqa: E402
 
 pytestmark = [
     pytest.mark.slow,
@@ -143,6 +144,60 @@ def test_a_network_of_keras(tmp_path, monkeypatch):
     network = Local().fetch(Backbone.parse(f"local:{tmp_path / 'm.keras'}"), Quiet())
     given = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
     assert np.allclose(same(replace(network, use="classify"), given)["probabilities"].sum(1), 1, atol=1e-4)
+
+
+def heard(tmp_path: Path, head: str = "ForCTC", use: str = "embed", **sizes):
+    network = Local().fetch(
+        Backbone.parse(f"local:{sounds.write_wav2vec2(tmp_path / 'sound', head, **sizes)}"), Quiet()
+    )
+    return replace(network, use=use)
+
+
+@pytest.mark.parametrize(
+    ("head", "use", "last"),
+    [
+        ("ForCTC", "embed", (5, 32)),
+        ("ForCTC", "transcribe", (None, 4 + len(sounds.LETTERS))),
+        ("ForSequenceClassification", "classify", (5, 3)),
+    ],
+)
+def test_a_network_that_reads_samples(head, use, last, tmp_path):
+    pytest.importorskip("transformers")
+    network = heard(tmp_path, head, use)
+    # Two are of one length; one is shorter than a frame.
+    clips = [sounds.tone(seconds, seed=number) for number, seconds in enumerate((0.5, 1.3, 0.5, 0.002, 2.0))]
+    given = {"samples": np.concatenate(clips), "lengths": np.array([len(each) for each in clips], np.int32)}
+    opened = start(network)
+    assert (opened.format, opened.precision) == ("openvino", "f32" if use == "transcribe" else opened.precision)
+    theirs = Torch().open(network, "f32", 1).run(given)
+    ours = OpenVINO().open(network, "f32", 1).run(given)
+    assert list(ours) == list(theirs)
+    for name, each in theirs.items():
+        assert ours[name].shape == each.shape and ours[name].dtype == each.dtype
+        assert np.abs(ours[name] - each).max() <= 1e-3 * max(1.0, np.abs(each).max())
+    shape = next(iter(ours.values())).shape
+    assert shape == tuple(known or found for known, found in zip(last, shape, strict=True))
+
+
+def test_eight_bits_of_a_network_that_reads_samples(tmp_path):
+    pytest.importorskip("transformers")
+    pytest.importorskip("nncf")
+    network = heard(tmp_path, intermediate_size=256, num_hidden_layers=4)
+    clips = [sounds.tone(0.3 + 0.1 * number, seed=number) for number in range(8)]
+    given = {"samples": np.concatenate(clips), "lengths": np.array([len(each) for each in clips], np.int32)}
+    small = OpenVINO().compress(network, "int8", [given], tmp_path / "int8")
+    theirs = OpenVINO().open(network, "f32", 1).run(given)["embedding"]
+    ours = start(small).session.run(given)["embedding"]
+    cosines = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+    assert cosines.min() > 0.98 and np.abs(ours - theirs).max() > 0
+
+
+def test_large_networks_that_read_samples_are_left_to_pytorch(tmp_path, monkeypatch):
+    pytest.importorskip("transformers")
+    network = heard(tmp_path)
+    monkeypatch.setattr(_openvino_sound, "MOST", 1000)
+    assert "its graph would take" in OpenVINO().supports(network)
+    assert start(network).format == "torch"
 
 
 def foreign(tmp_path: Path, what: str):
