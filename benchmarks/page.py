@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+ENGINES = ("engines_texts", "engines_pictures", "engines_recordings")
 DOCS = Path(__file__).parents[1] / "docs"
 
 
@@ -87,6 +88,20 @@ def embedding(results: dict[str, Any]) -> list[str]:
             cosines = [f"{each['cosine_mean']:.5f}", f"{each['cosine_min']:.5f}"]
             rows.append([name, f"{each['seconds']:.2f}", f"{each['ratio']:.2f}x", *cosines])
         page += ["", f"{found['texts']:,} texts, {machine}:", "", *lines(rows)]
+    return page
+
+
+def engines(results: dict[str, Any]) -> list[str]:
+    page: list[str] = []
+    for section in ENGINES:
+        for machine, found in results.get(section, {}).items():
+            rows = [["way", "rows/s", "ratio", "lowest cosine"]]
+            for name, each in found["ways"].items():
+                rows.append([name, f"{each['rows_per_s']:.1f}", f"{each['ratio']:.2f}x", f"{each['cosine_min']:.5f}"])
+            page += ["", f"{found['what']}; {machine}; medians of {found['rounds']} rounds:", "", *lines(rows)]
+            if "from_jpeg" in found:
+                each = found["from_jpeg"]
+                page += ["", f"From JPEG files {each['rows_per_s']:.1f} a second, {share(each['share'])} of that."]
     return page
 
 
@@ -272,7 +287,7 @@ def machines(results: dict[str, Any]) -> list[str]:
         told += [
             f"* measured while the machine did other work, too, so that their seconds are too long: {', '.join(busy)}"
         ]
-    known = {*results.get("machines", {}), "machines", "banking77", "embedding", "busy"}
+    known = {*results.get("machines", {}), "machines", "banking77", "embedding", "busy", *ENGINES}
     earlier = [section for section in results if section not in known]
     return told + ([f"* an earlier machine, not recorded: {', '.join(earlier)}"] if earlier else [])
 
@@ -359,6 +374,12 @@ def main() -> None:
         "",
         "Ratios are to `SentenceTransformer.encode` at its defaults, tokenising included.",
         *embedding(results),
+        "",
+        "## Engines",
+        "",
+        "Ratios are to the first way; sentence-transformers and the pipeline are at their defaults. The pipeline is timed",
+        "on the first 100 texts. ResNet-50 and Wav2Vec2-base have random weights.",
+        *engines(results),
         "",
         "## Cold start and memory",
         "",

@@ -39,6 +39,9 @@ SECTIONS = {
     "prune": "smaller.py prune",
     "boxes": "training.py boxes",
     "speech": "training.py speech",
+    "engines_texts": "engines.py texts",
+    "engines_pictures": "engines.py pictures",
+    "engines_recordings": "engines.py recordings",
     "gpu_limits": "gpu.py limits",
     "gpu_texts": "gpu.py texts",
     "gpu_pictures": "gpu.py pictures",
@@ -54,7 +57,7 @@ SECTIONS = {
 }
 
 
-ON_EACH = ("banking77", "embedding")
+ON_EACH = ("banking77", "embedding", "engines_texts", "engines_pictures", "engines_recordings")
 """Sections whose figures are kept for each kind of machine that they were measured on."""
 
 

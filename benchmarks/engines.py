@@ -1,0 +1,217 @@
+"""How fast engines run networks here: texts, pictures and recordings, next to the usual ways, with fidelity beside.
+
+    python benchmarks/engines.py texts|pictures|recordings
+
+Medians of rounds in turns; ratios are to the first way of each. ResNet-50 and Wav2Vec2-base have random weights,
+which are as fast as others and are here without a hub; what accuracy a form keeps is told by `headstart compress`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _texts import mixed_texts
+from data import DATA
+
+from headstart.core.backbone import Backbone, Network
+from headstart.core.blob import Blob
+from headstart.core.progress import Quiet
+from headstart.core.threads import core_count
+from headstart.formats.openvino import OpenVINO
+from headstart.modalities.image import Image
+from headstart.modalities.text import Text
+from headstart.runtime import embedded
+from headstart.stages.networks import fetch, start
+
+ROUNDS, TEXTS, PIPED, PHOTOS, CALIBRATION = 5, 1_000, 100, 64, 32
+SECONDS = (1.2, 2.0, 3.1, 4.0, 5.5, 8.0, 2.6, 6.3)
+"""Lengths of the recordings."""
+Way = tuple[Callable[[], Any], int]
+"""A way, and how many rows it takes at a time."""
+
+
+def measured(ways: Mapping[str, Way], truth: str) -> dict[str, Any]:
+    """Return rows a second, ratios, and the lowest cosine to the vectors of one way."""
+    vectors = {name: np.asarray(run(), np.float64) for name, (run, _) in ways.items()}
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, (run, _) in ways.items():
+            started = time.perf_counter()
+            run()
+            taken[name].append(time.perf_counter() - started)
+    rates = {name: rows / statistics.median(taken[name]) for name, (_, rows) in ways.items()}
+    first = next(iter(rates.values()))
+    return {
+        name: {
+            "rows_per_s": round(rates[name], 2),
+            "ratio": round(rates[name] / first, 2),
+            "cosine_min": round(_cosine(vectors[truth], vectors[name]), 5),
+        }
+        for name in ways
+    }
+
+
+def _cosine(theirs: np.ndarray, ours: np.ndarray) -> float:
+    theirs = theirs[: len(ours)]
+    lengths = np.linalg.norm(theirs, axis=1) * np.linalg.norm(ours, axis=1)
+    return float(((theirs * ours).sum(1) / lengths).min())
+
+
+def forms(network: Network, given: list[Any], folder: Path) -> dict[str, Any]:
+    """Return OpenVINO's sessions of a network, by precision, eight bits among them."""
+    engine = OpenVINO()
+    found = {each: engine.open(network, each, core_count()) for each in engine.precisions()}
+    small = engine.compress(network, "int8", given, folder)
+    return {f"headstart {name}": each for name, each in found.items()} | {"headstart int8": start(small).session}
+
+
+def texts() -> dict[str, Any]:
+    """MiniLM: texts of very different lengths to vectors, tokenising included."""
+    import transformers
+    from sentence_transformers import SentenceTransformer
+
+    some = mixed_texts(TEXTS)
+    network = fetch("builtin:all-MiniLM-L6-v2", "", Quiet())
+    modality = Text(["text"]).bind(network)
+    peer = SentenceTransformer(str(network.folder), device="cpu")
+    pipe = transformers.pipeline("feature-extraction", model=str(network.folder), device="cpu")
+
+    def piped() -> np.ndarray:
+        made = [
+            np.mean(each[0], axis=0)
+            for each in pipe(some[:PIPED], tokenize_kwargs={"truncation": True, "max_length": 256})
+        ]
+        return np.stack(made)
+
+    with tempfile.TemporaryDirectory() as place:
+        given = [modality.encode(modality.prepare({"text": mixed_texts(300, seed=1)}))]
+        ways: dict[str, Way] = {
+            "sentence-transformers": (lambda: peer.encode(some, show_progress_bar=False), len(some)),
+            "transformers' pipeline": (piped, PIPED),
+        }
+        for name, session in forms(network, given, Path(place) / "int8").items():
+            ways[name] = (lambda own=session: own.run(modality.encode(modality.prepare({"text": some})))["embedding"],
+                          len(some))  # fmt: skip
+        return {"what": f"MiniLM, {len(some):,} texts of mixed lengths", **_with(measured(ways, next(iter(ways))))}
+
+
+def pictures() -> dict[str, Any]:
+    """ResNet-50: photos to vectors, from pixels in memory, and from JPEG files by the fastest exact way."""
+    import onnxruntime
+    import torchvision
+
+    files = sorted((DATA / "clothing_small/train").rglob("*.jpg"))
+    with tempfile.TemporaryDirectory() as place:
+        torch.manual_seed(0)
+        module = torchvision.models.resnet50(weights=None)
+        _settled(module)
+        torch.save(module.state_dict(), Path(place) / "resnet50.pth")
+        network = fetch("torchvision:resnet50", "", Quiet(), str(Path(place) / "resnet50.pth"))
+        image = Image(["photo"]).bind(network)
+        arrays = image.prepare({"photo": [Blob.of_file(file) for file in files[: PHOTOS + CALIBRATION]]})
+        encoded = image.encode({"image": arrays["image"][:PHOTOS]})
+        calibration = image.encode({"image": arrays["image"][PHOTOS:]})
+        pixels = torch.from_numpy(encoded["pixels"])
+        module.fc = torch.nn.Identity()
+        module.eval()
+        last = module.to(memory_format=torch.contiguous_format)
+        exported = io.BytesIO()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(last, (pixels[:1],), exported, input_names=["x"], dynamo=False,
+                              dynamic_axes={"x": {0: "n"}})  # fmt: skip
+        ort = onnxruntime.InferenceSession(exported.getvalue(), providers=["CPUExecutionProvider"])
+
+        def eager() -> np.ndarray:
+            with torch.inference_mode():
+                return module(pixels).numpy()
+
+        ways: dict[str, Way] = {
+            "PyTorch, eager": (eager, PHOTOS),
+            "ONNX Runtime, by hand": (lambda: ort.run(None, {"x": encoded["pixels"]})[0], PHOTOS),
+        }
+        sessions = forms(network, [calibration], Path(place) / "int8")
+        for name, session in sessions.items():
+            ways[name] = (lambda own=session: own.run(encoded)["embedding"], PHOTOS)
+        found = measured(ways, "PyTorch, eager")
+        fastest = sessions[f"headstart {OpenVINO().precisions()[0]}"]
+        some = {"image": arrays["image"][:PHOTOS]}
+        taken = []
+        for _ in range(ROUNDS):
+            started = time.perf_counter()
+            embedded(image, fastest, some)
+            taken.append(time.perf_counter() - started)
+        rate = PHOTOS / statistics.median(taken)
+        alone = found[f"headstart {OpenVINO().precisions()[0]}"]["rows_per_s"]
+        return {
+            "what": f"ResNet-50, {PHOTOS} photos of 224 x 224",
+            **_with(found),
+            "from_jpeg": {"rows_per_s": round(rate, 2), "share": round(rate / alone, 3)},
+        }
+
+
+def _settled(module: Any) -> None:
+    """Give batch norms the statistics of noise: with those of a new network, numbers grow from layer to layer."""
+    module.train()
+    for each in module.modules():
+        if isinstance(each, torch.nn.BatchNorm2d):
+            each.momentum = None
+    with torch.no_grad():
+        module(torch.randn(16, 3, 224, 224))
+    module.eval()
+
+
+def recordings() -> dict[str, Any]:
+    """Wav2Vec2-base: recordings of several lengths to vectors."""
+    import transformers
+
+    with tempfile.TemporaryDirectory() as place:
+        torch.manual_seed(0)
+        folder = Path(place) / "wav2vec2"
+        transformers.Wav2Vec2Model(transformers.Wav2Vec2Config()).save_pretrained(folder)
+        transformers.Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
+        network = replace(fetch(str(Backbone("local", str(folder)).reference), "", Quiet()), use="embed")
+        rng = np.random.default_rng(0)
+        clips = [_voice(rng, seconds) for seconds in SECONDS]
+        encoded = {"samples": np.concatenate(clips), "lengths": np.array([len(each) for each in clips], np.int32)}
+        module = transformers.Wav2Vec2Model.from_pretrained(folder).eval()
+
+        def eager() -> np.ndarray:
+            with torch.inference_mode():
+                return np.stack([module(torch.from_numpy(each)[None]).last_hidden_state[0].mean(0).numpy()
+                                 for each in clips])  # fmt: skip
+
+        ways: dict[str, Way] = {"PyTorch, eager, one by one": (eager, len(clips))}
+        for name, session in forms(network, [encoded], Path(place) / "int8").items():
+            ways[name] = (lambda own=session: own.run(encoded)["embedding"], len(clips))
+        seconds = f"{len(clips)} recordings of {min(SECONDS)} to {max(SECONDS)} s"
+        return {"what": f"Wav2Vec2-base, {seconds}", **_with(measured(ways, next(iter(ways))))}
+
+
+def _voice(rng: np.random.Generator, seconds: float) -> np.ndarray:
+    at = np.arange(int(seconds * 16_000)) / 16_000
+    pitch = 120 + 40 * np.sin(2 * np.pi * rng.uniform(1, 3) * at)
+    tones = sum(np.sin(2 * np.pi * number * np.cumsum(pitch) / 16_000) / number for number in range(1, 6))
+    made = tones * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * at)) + 0.1 * rng.standard_normal(len(at))
+    return ((made - made.mean()) / made.std()).astype(np.float32)
+
+
+def _with(ways: Mapping[str, Any]) -> dict[str, Any]:
+    return {"rounds": ROUNDS, "ways": dict(ways)}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(core_count())
+    print(json.dumps(globals()[sys.argv[1]](), indent=1))
