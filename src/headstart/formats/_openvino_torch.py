@@ -11,6 +11,8 @@ import hashlib
 import importlib.util
 import io
 import json
+import os
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,8 @@ from headstart.formats.torch import Torch
 
 TOLERANCE = 1e-3
 """Largest accepted distance to PyTorch's own output in float32, as a share of its length."""
+LARGEST = 8_000_000_000
+"""Bytes of the graphs in the cache; those that were used longest ago go first."""
 GRAPH, REASON = "graph.xml", "unfit.txt"
 CARRIED = "openvino_graph"
 """The folder within a network's own that holds its graph, where a bundle carries it."""
@@ -95,6 +99,7 @@ def _kept(network: Network) -> Path:
         "layout": network.preprocessing.get("layout"),
         "pooling": dict(network.pooling),
         "config": dict(network.config),
+        "labels": list(network.labels) if network.use == "transcribe" else [],
     }
     name = hashlib.blake2b(json.dumps(identity, sort_keys=True, default=str).encode(), digest_size=12).hexdigest()
     return cache_folder() / "graphs" / name
@@ -116,6 +121,8 @@ def read(network: Network, core: ov.Core) -> Any:
         if not (kept / GRAPH).is_file():
             raise Unfit((kept / REASON).read_text(encoding="utf-8"))
         graph = core.read_model(str(kept / GRAPH))
+        with contextlib.suppress(OSError):  # a bundle may lie where nothing can be written
+            os.utime(kept)
     except (OSError, RuntimeError, UsageError, ResourceError) as error:
         raise Unfit(f"its graph cannot be kept in '{kept.parent}' or read from there: {_reason(error)}") from error
     if network.use == "classify":
@@ -137,6 +144,19 @@ def _keep(network: Network, kept: Path, core: ov.Core) -> None:
             (part / REASON).write_text(reason, encoding="utf-8")
         else:
             ov.save_model(graph, str(part / GRAPH), compress_to_fp16=False)
+    _evict(kept)
+
+
+def _evict(newest: Path) -> None:
+    """Remove the graphs that were used longest ago where all of them take more than `LARGEST`."""
+    sizes = {each: sum(file.stat().st_size for file in each.iterdir()) for each in newest.parent.iterdir()
+             if each.is_dir() and not each.name.startswith(".")}  # fmt: skip
+    total = sum(sizes.values())
+    for each in sorted(sizes, key=lambda one: one.stat().st_mtime):
+        if total <= LARGEST or each == newest:
+            break
+        total -= sizes[each]
+        shutil.rmtree(each, ignore_errors=True)
 
 
 def _threads() -> int:

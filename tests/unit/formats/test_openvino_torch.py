@@ -292,3 +292,16 @@ def test_one_at_a_time_traces_it(tmp_path):
             made = (kept / _openvino_torch.GRAPH).stat().st_mtime_ns
         assert waiting.result(timeout=60).format == "openvino"
     assert (kept / _openvino_torch.GRAPH).stat().st_mtime_ns == made
+
+
+def test_graphs_that_were_used_longest_ago_make_room(tmp_path, monkeypatch):
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    first, second = resnet(tmp_path / "first"), resnet(tmp_path / "second")
+    assert start(first).format == "openvino"
+    monkeypatch.setattr(_openvino_torch, "LARGEST", 1)
+    os.utime(_openvino_torch._kept(first), (1, 1))
+    assert start(replace(second, use="classify")).format == "openvino"
+    assert not _openvino_torch._kept(first).exists()
+    assert start(replace(second, use="classify")).format == "openvino"
+    assert start(first).format == "openvino", "it is made again"

@@ -169,7 +169,8 @@ def test_a_network_keeps_its_own_letters(tmp_path):
     objective = Transcribe.of(Dataset(table, inputs={"audio": ["audio"]}), [0], {})
     ready = replace(own.network, **objective.ready(own.network))
     session = Torch().open(ready, "f32", 1)
-    assert torch.equal(session.trainable().module.lm_head.weight, own.session.trainable().module.lm_head.weight)
+    before = Torch().open(own.network, "f32", 1)
+    assert torch.equal(session.trainable().module.lm_head.weight, before.trainable().module.lm_head.weight)
     names = json.loads((folder / "vocab.json").read_text())
     batch = objective.examples(ready, table, 0).batch(np.array([0]))
     assert batch["tokens"].tolist() == [names[each] for each in "THE|SALT"]
