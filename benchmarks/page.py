@@ -354,6 +354,8 @@ def main() -> None:
         "",
         "Measured by `make bench` and written by `benchmarks/page.py`. Typed by hand are the machine of the",
         "older embedding table, whose run did not record it, and which sections were measured on a busy machine.",
+        "The engines' figures for pictures and recordings, the GPU's, and an AMX machine's were copied from what",
+        "their commands printed or wrote, not written by `run.py` itself.",
         "Seconds are of the whole command with an empty cache: start, embedding, race, baseline, calibration, report.",
         "",
         "## Accuracy",
