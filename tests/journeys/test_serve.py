@@ -76,7 +76,7 @@ def test_fifty_megabytes_are_refused_at_once(server):
         assert answer.status_code == 413
     except httpx2.TransportError:
         pass  # The server may close the connection before all of it was sent.
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
     assert _peak(process) - before < 40_000
     assert client.get("/health/live").status_code == 200
 

