@@ -313,8 +313,8 @@ def test_who_has_left_costs_the_model_nothing(measure, leave):
     with running(toy_runtime(("body",))) as client, dialled(client) as toy:
         release = threading.Event()
         client.loop.call_soon_threadsafe(client.service.batcher.call, release.wait)
-        coming = [toy.coming("ModelInfer", asked(["x"]), timeout=4 if leave == "deadline" else 60) for _ in range(9)]
-        until(lambda: measure(client, 'headstart_queue_items{model="toy"}') == 9)
+        coming = [toy.coming("ModelInfer", asked(["x"]), timeout=8 if leave == "deadline" else 60) for _ in range(4)]
+        until(lambda: measure(client, 'headstart_queue_items{model="toy"}') == 4)
         if leave == "cancel":
             for each in coming:
                 each.cancel()

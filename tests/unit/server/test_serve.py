@@ -83,11 +83,12 @@ def test_sigterm_gives_notice_first():
 
 def test_what_takes_longer_than_the_drain_is_cut_off():
     with (
-        process(delay=2.0, options="drain_seconds=1, ") as (server, url),
+        process(delay=3.0, options="drain_seconds=1, ") as (server, url),
         concurrent.futures.ThreadPoolExecutor() as pool,
     ):
         asked = pool.submit(httpx2.post, f"{url}/predict", json="slow", timeout=20)
-        time.sleep(0.3)
+        while "headstart_inflight 2.0" not in httpx2.get(f"{url}/metrics").text and not asked.done():
+            time.sleep(0.02)
         started = time.monotonic()
         server.send_signal(signal.SIGTERM)
         assert asked.result().status_code == 503
