@@ -45,6 +45,7 @@ class Job:
         threads: cores to use.
         progress: what to report to.
         memo: what one method worked out from these features and another can use.
+        more: `embedding` of the same rows as they look otherwise, such as mirrored: to learn from, not to be judged on.
     """
 
     task: Task
@@ -56,6 +57,7 @@ class Job:
     threads: int
     progress: Progress
     memo: dict[str, Any] = field(default_factory=dict)
+    more: Sequence[Arrays] = ()
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from headstart.core.backbone import Network
 from headstart.core.errors import HubError
 from headstart.core.registry import require
+
+TEXTURED = 3
+"""Maps whose textures are looked at."""
 
 
 def last_layer(module: Any) -> tuple[str, Any]:
@@ -39,21 +43,30 @@ def check_names(network: Network, classes: int) -> None:
         )
 
 
-class Middle:
-    """The last map of a network before its resolution is halved for the last time, beside the vector at its end.
+class Maps:
+    """Maps on a convolutional network's way, each the last before the resolution is halved, beside its vector.
 
-    It sees parts and textures where the end sees the whole; a small head on both often tells more classes apart.
+    Its end sees the whole; the maps see parts and textures, and a small flaw that a mean over the whole forgets. A
+    head on both often tells more classes apart.
+
+    Args:
+        module: the network.
+        pooling: `layers` is 2 where the mean of the last such map is to stand beside the vector; `textures` where the
+            mean, spread and maximum of the last three are to.
     """
 
-    def __init__(self, module: Any, wanted: bool) -> None:
-        self.module, self.wanted = module, wanted
-        self.seen: Any = None
+    def __init__(self, module: Any, pooling: Mapping[str, Any]) -> None:
+        self.module = module
+        self.textures = bool(pooling.get("textures"))
+        self.depths = TEXTURED if self.textures else int(pooling.get("layers", 1)) - 1
+        self.hooked = self.depths < 1
+        self.seen: dict[int, Any] = {}
 
     def ready(self, pixels: Any) -> None:
-        """Find the layer that gives the map, by one run on one picture."""
-        if not self.wanted:
+        """Find the layers that give the maps, by one run on one picture."""
+        if self.hooked:
             return
-        self.wanted = False
+        self.hooked = True
         sides: dict[int, Any] = {}
         hooks = [
             layer.register_forward_hook(lambda layer, given, out: _note(sides, layer, out))
@@ -63,20 +76,25 @@ class Middle:
         self.module(pixels[:1])
         for hook in hooks:
             hook.remove()
-        maps = sorted(side for side in sides if side > 1)
-        if len(maps) > 1:
-            sides[maps[1]].register_forward_hook(self._see)
+        for side in sorted(side for side in sides if side > 1)[1 : 1 + self.depths]:
+            sides[side].register_forward_hook(partial(self._see, side))
 
-    def _see(self, layer: Any, given: Any, out: Any) -> None:
-        self.seen = out
+    def _see(self, side: int, layer: Any, given: Any, out: Any) -> None:
+        self.seen[side] = out
 
     def beside(self, vector: Any) -> Any:
-        """Return the vector (n, width) with the map's mean after it, each of unit length; alone where there is none."""
-        if self.seen is None:
+        """Return the vector (n, width) with what the maps say after it, each of unit length; alone without maps."""
+        seen, self.seen = self.seen, {}
+        if not seen:
             return vector
-        seen, self.seen = self.seen, None
         torch = require("torch", "torch")
-        return torch.cat([torch.nn.functional.normalize(each) for each in (vector, seen.mean((2, 3)))], dim=1)
+        parts = [vector]
+        for _, each in sorted(seen.items()):
+            parts.append(each.mean((2, 3)))
+            if self.textures:
+                # Of a map that is the same all over, the root alone would have no slope to train by.
+                parts += [(each.var((2, 3), correction=0) + 1e-12).sqrt(), each.amax((2, 3))]
+        return torch.cat([torch.nn.functional.normalize(each) for each in parts], dim=1)
 
 
 def _note(sides: dict[int, Any], layer: Any, out: Any) -> None:
@@ -90,12 +108,12 @@ class Watched:
     Args:
         module: ends in a layer that gives classes.
         use: `embed` or `classify`.
-        layers: 2 where the vector is to have a map from the middle of the network beside it.
+        pooling: what of its maps is to stand beside its vector (`Maps`).
     """
 
-    def __init__(self, module: Any, use: str, layers: int = 1) -> None:
+    def __init__(self, module: Any, use: str, pooling: Mapping[str, Any]) -> None:
         self.module, self.use = module, use
-        self.middle = Middle(module, layers > 1)
+        self.maps = Maps(module, pooling)
         self.seen: Any = None
         if use == "embed":
             last_layer(module)[1].register_forward_pre_hook(self._see)
@@ -105,9 +123,9 @@ class Watched:
 
     def run(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return `logits` (n, classes), or `embedding` (n, width): the last layer's input, pooled where it is a map."""
-        self.middle.ready(given["pixels"])
+        self.maps.ready(given["pixels"])
         logits = self.module(given["pixels"])
         if self.use == "classify":
             return {"logits": logits}
         seen, self.seen = self.seen, None
-        return {"embedding": self.middle.beside(seen.mean((2, 3)) if seen.ndim == 4 else seen.flatten(1))}
+        return {"embedding": self.maps.beside(seen.mean((2, 3)) if seen.ndim == 4 else seen.flatten(1))}

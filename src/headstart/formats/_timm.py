@@ -11,7 +11,7 @@ import torch
 from headstart.core.backbone import Network
 from headstart.core.errors import HubError
 from headstart.formats import _checkpoint
-from headstart.formats._heads import Middle, check_names, class_count
+from headstart.formats._heads import Maps, check_names, class_count
 
 
 def build(network: Network) -> Any:
@@ -41,7 +41,7 @@ def build(network: Network) -> Any:
     module.pretrained_cfg.pop("state_dict", None)
     if network.use == "classify":
         check_names(network, classes)
-    return Timm(module.eval(), network.use, network.pooling.get("layers", 1))
+    return Timm(module.eval(), network.use, network.pooling)
 
 
 def _classes(network: Network, found: Mapping[str, Any], arguments: Mapping[str, Any]) -> int:
@@ -59,14 +59,14 @@ def _classes(network: Network, found: Mapping[str, Any], arguments: Mapping[str,
 class Timm:
     """A timm network: `pixels` in; `logits` (n, classes), or `embedding` (n, width), what its head would read."""
 
-    def __init__(self, module: Any, use: str, layers: int = 1) -> None:
+    def __init__(self, module: Any, use: str, pooling: Mapping[str, Any]) -> None:
         self.module, self.use = module, use
-        self.middle = Middle(module, layers > 1)
+        self.maps = Maps(module, pooling)
 
     def run(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the outputs that the use asks for."""
         if self.use == "classify":
             return {"logits": self.module(given["pixels"])}
-        self.middle.ready(given["pixels"])
+        self.maps.ready(given["pixels"])
         features = self.module.forward_features(given["pixels"])
-        return {"embedding": self.middle.beside(self.module.forward_head(features, pre_logits=True).flatten(1))}
+        return {"embedding": self.maps.beside(self.module.forward_head(features, pre_logits=True).flatten(1))}

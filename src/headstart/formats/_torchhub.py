@@ -33,4 +33,4 @@ def build(network: Network) -> Any:
         raise HubError(f"The entry '{network.config['entry']}' returns a {type(module).__name__}, not a network.")
     if network.weights.name != "hubconf.py":
         _checkpoint.fit(module, _checkpoint.tensors(network.weights), network.weights.name)
-    return Watched(module.eval(), network.use, network.pooling.get("layers", 1))
+    return Watched(module.eval(), network.use, network.pooling)

@@ -33,7 +33,7 @@ def build(network: Network) -> Any:
     module.eval()
     if network.use == "classify":
         check_names(network, last_layer(module)[1].weight.shape[0])
-    return Watched(module, network.use, network.pooling.get("layers", 1))
+    return Watched(module, network.use, network.pooling)
 
 
 def _classifier(network: Network, found: dict[str, Any]) -> Any:

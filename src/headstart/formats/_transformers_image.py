@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headstart.core.backbone import Network
-from headstart.formats._heads import Middle
+from headstart.formats._heads import Maps
 from headstart.formats._transformers import config_of, load, torch, transformers
 
 KINDS = {"classify": "AutoModelForImageClassification", "detect": "AutoModelForObjectDetection"}
@@ -29,7 +29,7 @@ def build(network: Network) -> Any:
     if network.use == "detect":
         return Detector(_detector(network, auto, needless))
     module = load(network, auto, needless=needless)
-    return Classifier(module) if network.use == "classify" else Encoder(module, network.pooling.get("layers", 1))
+    return Classifier(module) if network.use == "classify" else Encoder(module, network.pooling)
 
 
 def _detector(network: Network, auto: Any, needless: Sequence[str]) -> Any:
@@ -59,12 +59,12 @@ class Encoder:
     """`pixels` (n, 3, height, width) in, `embedding` (n, width) out: what a classifier of its kind would read.
 
     Args:
-        layers: 2 where a map from the middle of a convolutional network is to stand beside it.
+        pooling: what of a convolutional network's maps is to stand beside it (`Maps`).
     """
 
-    def __init__(self, module: Any, layers: int = 1) -> None:
+    def __init__(self, module: Any, pooling: Mapping[str, Any]) -> None:
         self.module = module
-        self.middle = Middle(module, layers > 1)
+        self.maps = Maps(module, pooling)
         names = [name for name, _ in module.named_parameters()]
         # A pooler with weights of its own was often not trained: checkpoints of classifiers have none.
         self.pools = not any(name.startswith("pooler.") for name in names)
@@ -75,8 +75,8 @@ class Encoder:
         if hasattr(self.module, "get_image_features"):
             found = self.module.get_image_features(pixel_values=given["pixels"])
             return {"embedding": found if isinstance(found, torch.Tensor) else found.pooler_output}
-        self.middle.ready(given["pixels"])
-        return {"embedding": self.middle.beside(self._pooled(self.module(pixel_values=given["pixels"])))}
+        self.maps.ready(given["pixels"])
+        return {"embedding": self.maps.beside(self._pooled(self.module(pixel_values=given["pixels"])))}
 
     def _pooled(self, out: Any) -> Any:
         pooled = getattr(out, "pooler_output", None)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 
 import numpy as np
 
@@ -28,6 +29,8 @@ GAMMAS = (1.0, 2.0, 4.0)
 SHARES = (1.0, 0.85, 0.7)
 """The embedding's share of the kernel; the n-grams have the rest."""
 RIDGES = (0.03, 0.1, 0.3, 1.0)
+FURTHER = 2
+"""Steps beyond the corner of the grid, where the best setting is in that corner."""
 STRENGTHS = (0.01, 0.03, 0.1)
 """C of logistic regression on standardised features."""
 FOLDS = 3
@@ -72,8 +75,8 @@ class View:
         return "text" in job.features and not self.scaled
 
 
-def choose(job: Job, view: View = View()) -> Fitted:
-    """Try all settings on a sample of rows, and fit the best on all rows."""
+def choose(job: Job, view: View = View(), all_looks: Job | None = None) -> Fitted:
+    """Try all settings on a sample of rows, and fit the best on all rows, on `all_looks` of them where given."""
     rows = subsample(job, TRIAL)
     trial = job
     if len(rows) < len(job.y):
@@ -83,12 +86,13 @@ def choose(job: Job, view: View = View()) -> Fitted:
         entrants.append(_try_logistic(trial, view))
     best = _winner(trial, entrants)
     started = time.perf_counter()
-    fitted = best.fit(job)
+    whole = all_looks or job
+    fitted = best.fit(whole)
     note = f"{FOLDS} folds of {len(rows):,} rows"
     race = [
         Candidate(each.name, _standing(trial, each), each.seconds, chosen=each is best, note=note) for each in entrants
     ]
-    final = Candidate(f"{best.name}, all rows", fitted.score(job.task, job.y), time.perf_counter() - started)
+    final = Candidate(f"{best.name}, all rows", fitted.score(whole.task, whole.y), time.perf_counter() - started)
     return replace(fitted, race=[*race, final])
 
 
@@ -125,17 +129,27 @@ def _try_kernel(job: Job, view: View) -> Setting:
         texts = weigh(job).matrix
         overlap = np.asarray((texts @ texts.T).toarray(), dtype=np.float32)
     shares = SHARES if overlap is not None else (1.0,)
+
+    def tried(gamma: float, share: float, ridges: Sequence[float]) -> list[tuple[float, float, float, float]]:
+        mixed = _mixed(np.exp(gamma * (similarity - 1.0)), overlap, share)
+        solved = ((ridge, solve(mixed.copy(), y, ridge, job.groups).held_out + mean) for ridge in ridges)
+        return [(merit(job.task, held_out, job.y), gamma, share, ridge) for ridge, held_out in solved]
+
     found = []
-    for gamma in GAMMAS:
-        kernel = np.exp(gamma * (similarity - 1.0))
-        for share in shares:
-            mixed = _mixed(kernel, overlap, share)
-            for ridge in RIDGES:
-                held_out = solve(mixed.copy(), y, ridge, job.groups).held_out + mean
-                found.append((merit(job.task, held_out, job.y), gamma, share, ridge))
-            if job.budget.left() < 0:
-                break
-    _, gamma, share, ridge = max(found)
+    for gamma, share in product(GAMMAS, shares):
+        found += tried(gamma, share, RIDGES)
+        if job.budget.left() < 0:
+            break
+    best = max(found)
+    for _ in range(FURTHER):
+        _, gamma, share, ridge = best
+        gammas = [gamma, 2 * gamma] if gamma >= GAMMAS[-1] else [gamma]
+        ridges = [ridge, ridge / 3] if ridge <= RIDGES[0] else [ridge]
+        beyond = [each for one in gammas for each in tried(one, share, ridges) if each[1:] != best[1:]]
+        if job.budget.left() < 0 or not beyond or max(beyond) <= best:
+            break
+        best = max(beyond)
+    _, gamma, share, ridge = best
     mixed = _mixed(np.exp(gamma * (similarity - 1.0)), overlap, share)
     name = f"kernel ridge, gamma={gamma:g}, ridge={ridge:g}" + (
         f", embedding {share:.0%}" if overlap is not None else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import final
 
 import numpy as np
@@ -32,7 +33,7 @@ class Probe(HeadMethod):
 
     def fit(self, job: Job) -> Fitted:
         """Run the race."""
-        dense = choose(job)
+        dense = _of_all_looks(job)
         for name in handcrafted(job):
             dense = self._with_handcrafted(job, dense, name)
         if "row" not in job.features:
@@ -48,3 +49,21 @@ class Probe(HeadMethod):
         both = blended(job, dense, fit_handcrafted(job, name), "embedding", "hand-crafted features")
         gain = job.task.correct(both.held_out, job.y) - job.task.correct(dense.held_out, job.y)
         return both if gain.mean() > gain.std() / np.sqrt(len(gain)) else dense
+
+
+def _of_all_looks(job: Job) -> Fitted:
+    """Return the race on the rows, and its winner's fit on `more` of them too.
+
+    A row's other looks are in its group, and so held out with it.
+    """
+    if not job.more:
+        return choose(job)
+    looks = 1 + len(job.more)
+    features = {
+        name: np.concatenate([values, *(each.get(name, values) for each in job.more)])
+        for name, values in job.features.items()
+        if name in ("embedding", "text")
+    }
+    y, groups = np.concatenate([job.y] * looks), np.concatenate([job.groups] * looks)
+    fitted = choose(job, all_looks=replace(job, y=y, features=features, groups=groups, memo={}, more=()))
+    return replace(fitted, held_out=fitted.held_out[: len(job.y)])

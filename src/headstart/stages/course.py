@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, final
 
@@ -61,7 +61,7 @@ class Ground:
         """Return what the method `name` learns from, with some settings in place of the recipe's."""
         prepared, more = self.prepared, self.more
         modality, opened = next(iter(prepared.opened.items()))
-        network = plain(opened.network)
+        network = opened.network
         lessons = {target: _lesson(each, len(prepared.test)) for target, each in self.learnt.items()}
         train = ~prepared.test & ~self.held & np.any([each.known for each in lessons.values()], axis=0)
         at = next(each for each in prepared.inputs if modalities.name_of(each) == modality)
@@ -166,11 +166,6 @@ class Late(Examples):
     def batch(self, rows: np.ndarray, epoch: int | None = None) -> dict[str, np.ndarray]:
         """Return what the network reads of some rows."""
         return self._made().batch(rows, epoch)
-
-
-def plain(network: Network) -> Network:
-    """Return a network that sees each picture once: the mirror image is left to how it answers."""
-    return replace(network, preprocessing={k: v for k, v in network.preprocessing.items() if k != "mirror"})
 
 
 def opened_for_training(network: Network) -> Session:

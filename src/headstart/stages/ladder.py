@@ -244,7 +244,7 @@ def _with(ground: Ground, tuned: Tuned, method: str) -> Climbed:
     at = next(each for each in inputs if modalities.name_of(each) == modality)
     vectors = joined_vectors([vectors_of(at, running, at.prepare(prepared.dataset.table), ground.progress)])
     features = {**prepared.features, "embedding": vectors}
-    now = replace(prepared, inputs=inputs, opened={modality: running}, features=features)
+    now = replace(prepared, inputs=inputs, opened={modality: running}, features=features, more=())
     made = {name: _relearnt(now, each, tuned.heads[name], method, ground) for name, each in learnt.items()}
     return Climbed(now, made, [])
 

@@ -65,6 +65,7 @@ def learn(prepared: Prepared, name: str, recipe: Recipe, budget: Budget, progres
         budget=budget,
         threads=core_count(),
         progress=progress,
+        more=[take(each, rows) for each in prepared.more],
     )
     fitted = {each: _fit_one(each, job, recipe) for each in _wanted(recipe, job)}
     chosen = _choose(fitted, job, recipe)

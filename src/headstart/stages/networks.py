@@ -138,7 +138,7 @@ def open_network(
 
 @final
 class Mirrored(Session):
-    """A network that sees each picture and its mirror image, and gives the mean of both.
+    """A network that is shown the mirror image of each picture.
 
     Args:
         inner: the network.
@@ -149,10 +149,16 @@ class Mirrored(Session):
         self.inner, self.axis = inner, axis
 
     def run(self, arrays: Arrays) -> dict[str, np.ndarray]:
-        """Return the mean of the outputs."""
-        first = self.inner.run(arrays)
-        second = self.inner.run({"pixels": np.flip(arrays["pixels"], self.axis)})
-        return {name: (value + second[name]) / 2 for name, value in first.items()}
+        """Return the outputs of the mirror images."""
+        return self.inner.run({"pixels": np.flip(arrays["pixels"], self.axis)})
+
+
+def mirrored(opened: Opened) -> Opened:
+    """Return an open network of pictures that is shown their mirror images; its vectors are kept apart from others."""
+    preprocessing = opened.network.preprocessing
+    axis = 3 if preprocessing.get("layout", "nchw") == "nchw" else 2
+    network = replace(opened.network, preprocessing={**preprocessing, "mirrored": True})
+    return replace(opened, network=network, session=Mirrored(opened.session, axis))
 
 
 def viewed(network: Network, view: Mapping[str, Any]) -> Network:
@@ -160,15 +166,23 @@ def viewed(network: Network, view: Mapping[str, Any]) -> Network:
 
     Args:
         view: `whole` (the whole picture, stretched, in place of its centre), `layers` (how many depths of the network
-            its vector is made of), `mirror` (each picture and its mirror image, averaged).
+            its vector is made of), `textures` (mean, spread and maximum of the maps on its way are part of it).
+
+    Raises:
+        HubError: there is no such view.
     """
+    if unknown := sorted(set(view) - {"whole", "layers", "textures"}):
+        raise HubError(
+            f"It looks at pictures in a way that is not known here: {listed(unknown)}.",
+            hint="The bundle was made by another version of headstart; fit it again with this one.",
+        )
     preprocessing, pooling = dict(network.preprocessing), dict(network.pooling)
     if view.get("whole") and preprocessing.get("crop"):
         preprocessing |= {"size": list(preprocessing["crop"]), "crop": None}
-    if view.get("mirror"):
-        preprocessing["mirror"] = True
     if view.get("layers"):
         pooling["layers"] = int(view["layers"])
+    if view.get("textures"):
+        pooling["textures"] = True
     return replace(network, preprocessing=preprocessing, pooling=pooling)
 
 
@@ -194,8 +208,6 @@ def start(network: Network, format_name: str = "", threads: int = 0, precision: 
             except Unfit as error:
                 reason = error.problem
             else:
-                if network.preprocessing.get("mirror"):
-                    session = Mirrored(session, 3 if network.preprocessing.get("layout", "nchw") == "nchw" else 2)
                 return Opened(network, session, name, chosen, cores)
         reasons.append(f"{name}: {reason}")
     # What can be installed is what helps.

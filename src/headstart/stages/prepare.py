@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from headstart import modalities, tasks
-from headstart.core.arrays import Session, joined_vectors
+from headstart.core.arrays import Arrays, Session, joined_vectors
 from headstart.core.dataset import Dataset, as_text, is_blank, take_rows
 from headstart.core.errors import DataError, UsageError, listed
 from headstart.core.modality import Modality
@@ -40,6 +40,7 @@ class Prepared:
         inputs: the modalities.
         opened: the network of each modality that has one.
         features: named arrays (n, …).
+        more: `embedding` (n, …) of the training rows' mirror images, 0 for the others, where learning from them helps.
         warnings: sentences for the user.
     """
 
@@ -51,6 +52,7 @@ class Prepared:
     opened: Mapping[str, networks.Opened]
     features: dict[str, np.ndarray]
     warnings: Sequence[str]
+    more: Sequence[Arrays] = ()
 
     @property
     def sessions(self) -> dict[str, Session]:
@@ -147,13 +149,31 @@ def prepare(dataset: Dataset, test: np.ndarray, groups: np.ndarray, recipe: Reci
             if (name := modalities.name_of(each)) in opened
         },
     }
+    both = False
     if "image" in opened and (task := _told_apart(made)):
         labelled = dataset.labelled(task.target)
         at = next(number for number, each in enumerate(inputs) if modalities.name_of(each) == "image")
-        view = best_view(inputs[at], opened["image"], dataset, labelled[~test[labelled]], groups, task, progress)
+        view, both = best_view(inputs[at], opened["image"], dataset, labelled[~test[labelled]], groups, task, progress)
         opened, inputs[at] = {**opened, "image": view}, inputs[at].bind(view.network)
     features = compute(inputs, dataset.table, opened, warnings, progress)
-    return Prepared(dataset, test, groups, made, inputs, opened, features, warnings)
+    more = [_mirrored(inputs, train, opened, test, progress)] if both else []
+    return Prepared(dataset, test, groups, made, inputs, opened, features, warnings, more)
+
+
+def _mirrored(
+    inputs: Sequence[Modality],
+    train: Table,
+    opened: Mapping[str, networks.Opened],
+    test: np.ndarray,
+    progress: Progress,
+) -> Arrays:
+    """Return the vectors (n, width) of the training rows with their pictures mirrored; 0 for the test rows."""
+    running = {**opened, "image": networks.mirrored(opened["image"])}
+    pairs = [(each, running[name]) for each in inputs if (name := modalities.name_of(each)) in running]
+    found = joined_vectors([vectors_of(each, own, each.prepare(train), progress) for each, own in pairs])
+    vectors = np.zeros((len(test), found.shape[1]), np.float32)
+    vectors[~test] = found
+    return {"embedding": vectors}
 
 
 def _told_apart(made: Mapping[str, Task]) -> Task | None:

@@ -107,6 +107,29 @@ def test_two_depths_stand_beside_each_other(tmp_path):
     assert np.allclose(np.linalg.norm(both[:, 512:], axis=1), 1, atol=1e-4)
 
 
+def test_textures_of_three_maps_stand_beside_the_end(tmp_path):
+    network = replace(resnet(tmp_path), pooling={"textures": True})
+    given = np.concatenate([pixels(), np.ones((1, 3, 64, 64), np.float32)])
+    found = same(network, given)["embedding"]
+    widths = [512, *[256] * 3, *[128] * 3, *[64] * 3]
+    assert found.shape == (4, sum(widths))
+    parts = np.split(found, np.cumsum(widths)[:-1], axis=1)
+    assert all(np.allclose(np.linalg.norm(each, axis=1), 1, atol=1e-4) for each in parts)
+    # Mean, spread, maximum: of the map that `layers` shows alone, the mean is the same.
+    assert np.abs(parts[1] - same(replace(network, pooling={"layers": 2}), given)["embedding"][:, 512:]).max() < 1e-4
+    assert np.abs(parts[1] - parts[3]).max() > 0.01
+
+
+def test_textures_have_a_slope_where_a_picture_is_the_same_all_over(tmp_path):
+    built = Torch().open(replace(resnet(tmp_path), pooling={"textures": True}), "f32", 1).trainable()
+    flat = torch.zeros(2, 3, 64, 64)
+    for each in built.module.parameters():
+        each.requires_grad_(True)
+    built.run({"pixels": flat})["embedding"].sum().backward()
+    slopes = [each.grad for each in built.module.parameters() if each.grad is not None]
+    assert slopes and all(torch.isfinite(each).all() for each in slopes)
+
+
 def test_a_network_of_timm(tmp_path):
     timm = pytest.importorskip("timm")
     from headstart.hubs.timm import Timm

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,18 @@ def test_each_way_learns_and_holds_out(fit):
     fitted = fit(given)
     assert fitted.score(given.task, given.y) > 0.9
     check_head(fitted.head, given.features)
+
+
+def test_other_looks_of_the_rows_are_learnt_from_and_held_out_with_them():
+    given = job(300, noise=50.0)
+    del given.features["text"]
+    again = [{"embedding": given.features["embedding"]}] * 2
+    fitted = Probe().fit(replace(given, more=again))
+    assert fitted.held_out.shape == (300, 3)
+    # A copy of a row that stood on the other side would give its label away, though labels here mean nothing.
+    assert fitted.score(given.task, given.y) < 0.45
+    others = [{"embedding": -given.features["embedding"]}]
+    assert np.abs(Probe().fit(replace(given, more=others)).held_out - Probe().fit(given).held_out).max() > 1e-3
 
 
 def test_held_out_scores_of_labels_without_meaning_are_at_chance():
