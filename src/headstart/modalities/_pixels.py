@@ -12,7 +12,7 @@ antialias       whether shrinking averages (Pillow always does, OpenCV never)
 scale           what a value of 0 … 255 is multiplied by, before mean is subtracted and std divides
 mean, std       one number for each channel, in the order of `channels`; null: none
 layout          nchw or nhwc
-channels        rgb, bgr, or grey: one channel, how bright each pixel is
+channels        rgb, bgr, grey: one channel, how bright each pixel is, or rgbx: a fourth one, such as infrared
 pad             value around a picture that keeps its shape within `size`; null: it is stretched to `size`
 align           where the picture stands in that frame: corner (left, top) or centre
 ```
@@ -38,6 +38,8 @@ FILES = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "MPO", "PPM", "ICO"
 NARROWEST = 32
 """Longer side by shorter side, above which the ends of a picture, which the crop drops, are cut before resizing."""
 WHITE = (255, 255, 255, 255)
+FOUR = 4
+"""Bands of the pictures that have more than colours."""
 
 
 def defaults() -> dict[str, Any]:
@@ -60,7 +62,7 @@ def defaults() -> dict[str, Any]:
     }
 
 
-def decode(content: bytes, name: str, least: int = 0) -> Any:
+def decode(content: bytes, name: str, least: int = 0, bands: int = 3) -> Any:
     """Return a file's picture as a `PIL.Image` of mode RGB, upright, its first frame, on white where transparent.
 
     Args:
@@ -68,6 +70,7 @@ def decode(content: bytes, name: str, least: int = 0) -> Any:
         name: what it is called in errors.
         least: pixels of its shorter side that are enough: a large JPEG is then decoded at a fraction of its size,
             faster and almost the same. 0 decodes it whole.
+        bands: 4 gives the mode RGBX, as `four` does.
 
     Raises:
         DataError: it is no picture, is damaged or cut short, or is too large.
@@ -84,7 +87,7 @@ def decode(content: bytes, name: str, least: int = 0) -> Any:
             if least and min(width, height) > least:
                 share = least / min(width, height)
                 opened.draft("RGB", (round(width * share), round(height * share)))
-            return _rgb(_upright(opened))
+            return four(_upright(opened)) if bands == FOUR else _rgb(_upright(opened))
     except image.UnidentifiedImageError as error:
         raise DataError(
             f"'{name}' is not a picture that can be read.", allowed="A picture: JPEG, PNG, GIF, WebP, BMP or TIFF."
@@ -163,6 +166,17 @@ def _rgb(image: Any) -> Any:
         clear = image.convert("RGBA")
         return pictures.alpha_composite(pictures.new("RGBA", clear.size, WHITE), clear).convert("RGB")
     return image.convert("RGB")
+
+
+def four(image: Any) -> Any:
+    """Return a `PIL.Image` of mode RGBX whose fourth band is what stands where others say how opaque a pixel is.
+
+    Pictures of three bands or fewer have 255 there.
+    """
+    if image.mode not in ("RGBA", "RGBX"):
+        image = _rgb(image).convert("RGBA")
+    # Resizing the mode RGBA would weigh the colours by the fourth band.
+    return require("PIL.Image", "image").frombytes("RGBX", image.size, image.tobytes())
 
 
 def _deep(image: Any) -> Any:
@@ -257,7 +271,7 @@ def fitted(image: Any, preprocessing: Mapping[str, Any]) -> Any:
     pad = preprocessing.get("pad") or 0
     if 0 < -where.left + columns <= image.width and 0 < -where.top + rows <= image.height:
         return image.crop((-where.left, -where.top, columns - where.left, rows - where.top))
-    canvas = require("PIL.Image", "image").new("RGB", (columns, rows), (int(pad),) * 3)
+    canvas = require("PIL.Image", "image").new(image.mode, (columns, rows), (int(pad),) * len(image.getbands()))
     canvas.paste(image, (where.left, where.top))
     return canvas
 
@@ -286,11 +300,11 @@ def _resized(image: Any, width: int, height: int, preprocessing: Mapping[str, An
 def pixels(images: Sequence[Any], preprocessing: Mapping[str, Any]) -> np.ndarray:
     """Return what the network reads, float32: (n, 3, height, width), or (n, height, width, 3) for the layout `nhwc`.
 
-    Where its `channels` are `grey`, there is one in place of three.
+    Where its `channels` are `grey`, there is one in place of three; where they are `rgbx`, there are four.
 
     Args:
-        images: pictures as `decode` gives them. They must come out in one size, which they do when `crop` or a pair
-            as `size` is set; else give them one by one.
+        images: pictures as `decode` gives them, of four bands where the network reads four. They must come out in one
+            size, which they do when `crop` or a pair as `size` is set; else give them one by one.
 
     Raises:
         DataError: they come out in several sizes.
@@ -307,7 +321,7 @@ def pixels(images: Sequence[Any], preprocessing: Mapping[str, Any]) -> np.ndarra
     table = _table(preprocessing)
     last = preprocessing.get("layout", "nchw") == "nhwc"
     rows, columns = ready[0].shape[:2] if ready else (0, 0)
-    count = 1 if order == "grey" else 3
+    count = count_of(preprocessing)
     out = np.empty((len(ready), rows, columns, count) if last else (len(ready), count, rows, columns), np.float32)
     for number, picture in enumerate(ready):
         for channel in range(count):
@@ -317,9 +331,15 @@ def pixels(images: Sequence[Any], preprocessing: Mapping[str, Any]) -> np.ndarra
     return out
 
 
+def count_of(preprocessing: Mapping[str, Any]) -> int:
+    """Return how many channels a network reads."""
+    return {"grey": 1, "rgbx": FOUR}.get(str(preprocessing.get("channels", "rgb")), 3)
+
+
 def _table(preprocessing: Mapping[str, Any]) -> np.ndarray:
-    """Return (3, 256): what each value of each channel becomes, rounded as the libraries round it, in float32."""
-    values = np.tile((np.arange(256) * float(preprocessing.get("scale", 1 / 255))).astype(np.float32), (3, 1))
+    """Return (3 or 4, 256): what each value of each channel becomes, rounded as the libraries round it, in float32."""
+    bands = max(3, count_of(preprocessing))
+    values = np.tile((np.arange(256) * float(preprocessing.get("scale", 1 / 255))).astype(np.float32), (bands, 1))
     for name, apply in (("mean", np.subtract), ("std", np.divide)):
         numbers = preprocessing.get(name)
         if numbers is not None:

@@ -89,14 +89,15 @@ class Image(Modality):
         return {"image": cells}
 
     def encode(self, arrays: Arrays) -> dict[str, np.ndarray]:
-        """Return `pixels` (n, 3, height, width) or (n, height, width, 3) float32."""
+        """Return `pixels` (n, channels, height, width) or (n, height, width, channels) float32."""
         if self.preprocessing is None:
             raise TypeError("This image modality is not bound to a network.")
         settings = self.preprocessing
         # Twice what is kept: the network then sees next to no difference, and large photos decode several times faster.
         sides = [settings.get("size") or 0, settings.get("crop") or 0]
+        bands = _pixels.count_of(settings)
         least = 2 * max(max(each) if isinstance(each, (list, tuple)) else int(each) for each in sides)
-        made = _each(lambda cell: _pixels.pixels([opened(cell, least)], settings)[0], arrays["image"])
+        made = _each(lambda cell: _pixels.pixels([opened(cell, least, bands)], settings)[0], arrays["image"])
         return {"pixels": np.stack(made)}
 
     def contents(self, arrays: Arrays) -> Sequence[str | bytes]:
@@ -132,8 +133,8 @@ class Image(Modality):
         return np.stack(made) if made else np.zeros((0, *size, 3), np.uint8)
 
 
-def opened(cell: Any, least: int) -> Any:
-    """Return a cell as a Pillow image in RGB; `least` is the smallest side that is still of use.
+def opened(cell: Any, least: int, bands: int = 3) -> Any:
+    """Return a cell as a Pillow image in RGB, or of four bands; `least` is the smallest side that is still of use.
 
     Raises:
         DataError: it is no picture, or a broken one.
@@ -141,16 +142,16 @@ def opened(cell: Any, least: int) -> Any:
     if is_blank(cell):
         raise DataError("A row has no picture.", hint="Leave rows without a picture out.")
     if isinstance(cell, np.ndarray):
-        return require("PIL.Image", "image").fromarray(cell).convert("RGB")
+        cell = require("PIL.Image", "image").fromarray(cell)
     if type(cell).__module__.partition(".")[0] == "PIL":
-        return cell.convert("RGB")
+        return _pixels.four(cell) if bands == _pixels.FOUR else cell.convert("RGB")
     name = cell.name if isinstance(cell, Blob) else "a picture"
-    return _pixels.decode(content(cell), name, least)
+    return _pixels.decode(content(cell), name, least, bands)
 
 
 def _bytes(cell: Any) -> bytes:
     if isinstance(cell, np.ndarray) or type(cell).__module__.partition(".")[0] == "PIL":
-        picture = opened(cell, 0)
+        picture = opened(cell, 0, _pixels.FOUR)
         return repr(picture.size).encode() + picture.tobytes()
     return content(cell) if not is_blank(cell) else b""
 

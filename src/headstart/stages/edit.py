@@ -27,7 +27,7 @@ KEYS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "out": ((str,), "A folder that does not exist yet."),
     "tokens": ((list,), "A list of words."),
     "layers": ((int,), "How many layers stay."),
-    "channels": ((int,), "1, for grey pictures."),
+    "channels": ((int,), "1, for grey pictures; 4, for those with a fourth band, such as infrared."),
     "size": ((int, list), "Pixels of a side, or [height, width]."),
 }
 """What a TOML file of edits may say: types, and what is allowed in words."""
@@ -71,7 +71,9 @@ def edit(
         out: the folder to write; it must not exist.
         tokens: words that the tokenizer is to keep whole; each begins as the mean of its pieces.
         layers: how many of a transformer's layers stay, evenly spread, the first and the last among them.
-        channels: 1 makes a picture network read grey pictures: the weights for colours are added up.
+        channels: 1 makes a picture network read grey pictures: the weights for colours are added up. 4 makes it read
+            what a PNG or TIFF has where others say how opaque a pixel is, such as infrared, with the mean of the
+            colours' weights to begin with.
         size: pixels of each side, or height and width, that a picture network is to read; what says where patches stand
             is interpolated.
         weights: a local file whose weights are put into the named backbone before.

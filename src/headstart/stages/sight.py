@@ -1,4 +1,4 @@
-"""Edits of what a picture network reads: grey pictures, other sides; told so that it opens again as any other does."""
+"""Edits of what a picture network reads: grey, a fourth band, other sides; told so that it opens again as any other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headstart.core.files import read_json, write_json
 
 LIBRARIES = ("transformers", "timm")
 """Libraries whose files say what a network reads."""
-GREY = 1
+GREY, FOUR = 1, 4
 PROCESSOR = "preprocessor_config.json"
 
 
@@ -20,7 +20,7 @@ def reseen(network: Network, module: Any, channels: int | None, size: int | Sequ
     """Change what a network reads, in place, and return what of its configuration is different then.
 
     Args:
-        channels: 1, for grey pictures.
+        channels: 1, for grey pictures; 4, for those with a band more than colours.
         size: pixels of each side, or height and width.
 
     Raises:
@@ -32,14 +32,17 @@ def reseen(network: Network, module: Any, channels: int | None, size: int | Sequ
             f"'{name}' cannot be told to read other pictures: its files do not say what it reads.",
             allowed="Picture networks of timm and of transformers.",
         )
-    if channels not in (None, GREY):
-        raise UsageError(f"channels is {channels}.", allowed="1, for grey pictures; files are read in three colours.")
+    if channels not in (None, GREY, FOUR):
+        raise UsageError(
+            f"channels is {channels}.",
+            allowed="1, for grey pictures, or 4: colours, and what a file has where others say how opaque it is.",
+        )
     from headstart.training import inputs
 
     before, after, placed = _sides(network), _pair(size), False
     try:
         if channels:
-            inputs.grey(module)
+            inputs.rebanded(module, channels)
         if after is not None:
             placed = inputs.resize(module, before, after)
     except ValueError as error:
@@ -59,7 +62,7 @@ def _of_timm(network: Network, channels: int | None, sides: tuple[int, int] | No
     told["input_size"] = [count, rows, columns]
     if channels:
         arguments["in_chans"] = channels
-        told |= {name: [_middle(network, name)] for name in ("mean", "std")}
+        told |= {name: _for_channels(network, name, channels) for name in ("mean", "std")}
     if sides and placed:
         arguments["img_size"] = [rows, columns]
     return {"pretrained_cfg": told, "model_args": arguments}
@@ -83,14 +86,19 @@ def write_sight(network: Network, folder: Path, config: dict[str, Any], size: in
         for name in ("crop_size", "crop_pct", "max_size"):
             told.pop(name, None)
         told |= {"do_resize": True, "size": {"height": sides[0], "width": sides[1]}, "do_center_crop": False}
-    if config.get("num_channels") == GREY and told.get("do_normalize", True):
-        told |= {f"image_{name}": [_middle(network, name)] for name in ("mean", "std")}
+    count = config.get("num_channels")
+    if count in (GREY, FOUR) and told.get("do_normalize", True):
+        told |= {f"image_{name}": _for_channels(network, name, count) for name in ("mean", "std")}
     write_json(folder / PROCESSOR, told)
 
 
-def _middle(network: Network, name: str) -> float:
-    values = network.preprocessing[name] or [0.0 if name == "mean" else 1.0]
-    return float(sum(values) / len(values))
+def _for_channels(network: Network, name: str, channels: int) -> list[float]:
+    """Return the mean or deviation of each channel: the colours' own, and their middle for what is no colour."""
+    values = [float(each) for each in network.preprocessing[name] or [0.0 if name == "mean" else 1.0] * 3]
+    middle = sum(values) / len(values)
+    if len(values) == channels:
+        return values
+    return [middle] if channels == GREY else [*values, *[middle] * (channels - len(values))]
 
 
 def _sides(network: Network) -> tuple[int, int]:

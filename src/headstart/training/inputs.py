@@ -1,4 +1,4 @@
-"""What a picture network reads, changed: grey pictures in place of colours, and other sides."""
+"""What a picture network reads, changed: grey pictures or a fourth band in place of colours, and other sides."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ PLACES = ("position_embeddings", "pos_embed")
 """What vision transformers call the vectors that say where a patch stands."""
 
 
-def grey(module: Any) -> None:
-    """Make a network's first convolution read one channel, in place: its weights for colours are added up.
+def rebanded(module: Any, channels: int) -> None:
+    """Make a network's first convolution read another number of channels, in place.
 
-    A grey picture is one whose three colours are alike: it then gives what it gave before, up to how each colour was
+    For one, its weights for colours are added up; for more, the others get the mean of the colours' weights, and all
+    are scaled down. A picture whose channels are all alike then gives what it gave before, up to how each channel was
     brought to scale.
 
     Raises:
@@ -23,8 +24,14 @@ def grey(module: Any) -> None:
     first = next((each for each in module.modules() if isinstance(each, torch.nn.Conv2d)), None)
     if first is None or first.in_channels != 3 or first.groups != 1:
         raise ValueError("its first layer is no convolution of three colours")
-    first.weight = torch.nn.Parameter(first.weight.detach().sum(dim=1, keepdim=True))
-    first.in_channels = 1
+    colours = first.weight.detach()
+    if channels == 1:
+        made = colours.sum(dim=1, keepdim=True)
+    else:
+        more = colours.mean(dim=1, keepdim=True).expand(-1, channels - 3, -1, -1)
+        made = torch.cat([colours, more], dim=1) * (3 / channels)
+    first.weight = torch.nn.Parameter(made.contiguous())
+    first.in_channels = channels
 
 
 def resize(module: Any, before: tuple[int, int], after: tuple[int, int]) -> bool:

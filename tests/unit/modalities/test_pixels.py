@@ -161,6 +161,21 @@ def test_frames_are_filled_and_channels_ordered():
     assert found[0, 7, 0].tolist() == [114, 114, 114]
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_a_fourth_band_comes_as_it_is_and_weighs_no_colours(kind):
+    values = np.zeros((8, 8, 4), np.uint8)
+    values[..., 0], values[:4, :, 3] = 200, 100
+    content = saved(Image.fromarray(values), kind)
+    settings = {"size": [4, 4], "channels": "rgbx", "scale": 1, "mean": [0, 0, 0, 50], "std": [1, 1, 1, 2]}
+    found = _pixels.pixels([_pixels.decode(content, "x", bands=4)], settings)
+    assert found.shape == (1, 4, 4, 4)
+    assert (found[0, 0] == 200).all() and found[0, 3, 0, 0] == 25 and found[0, 3, 3, 3] == -25
+    plain = _pixels.decode(saved(halves((8, 8)), "PNG"), "x", bands=4)
+    assert (np.asarray(plain)[..., 3] == 255).all()
+    padded = _pixels.fitted(plain, {"size": [8, 12], "pad": 7})
+    assert padded.size == (12, 8) and padded.getpixel((11, 0)) == (7, 7, 7, 7)
+
+
 def test_mean_and_std_follow_the_channels():
     image = Image.new("RGB", (2, 2), (255, 51, 0))
     found = _pixels.pixels([image], {"mean": [1, 0.2, 0.5], "std": [1, 1, 0.5], "scale": 1 / 255})

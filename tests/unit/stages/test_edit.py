@@ -113,6 +113,40 @@ def test_grey_pictures_give_what_they_gave_in_three_colours(vit, tmp_path):
     assert seen(again.backbone)[0].shape == (1, 1, 64, 64)
 
 
+def test_a_fourth_band_is_read(vit, tmp_path):
+    made = edit(vit, tmp_path / "four", channels=4)
+    rng = np.random.default_rng(0)
+    even = np.repeat(rng.integers(0, 256, (32, 32, 1), np.uint8), 4, axis=2)
+    other = even.copy()
+    other[..., 3] = 0
+    before, vectors = seen(vit, cell=even[..., :3])
+    pixels, found = seen(made.backbone, cell=even)
+    assert before.shape == (1, 3, 32, 32) and pixels.shape == (1, 4, 32, 32)
+    assert np.allclose(pixels[:, :3], before), "colours are not weighed by the fourth band"
+    assert np.allclose(found, vectors, atol=1e-4), "of channels that are alike it says what it said"
+    changed, without = seen(made.backbone, cell=other)
+    assert np.allclose(changed[:, :3], before) and not np.allclose(without, found, atol=1e-3)
+    assert np.allclose(seen(made.backbone, "openvino", other)[1], without, atol=1e-3)
+
+
+def test_what_only_the_fourth_band_shows_is_learnt(vit, tmp_path, monkeypatch):
+    from PIL import Image
+
+    import headstart as hs
+
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    four, rng = edit(vit, tmp_path / "four", channels=4), np.random.default_rng(0)
+    for row in range(80):
+        picture = rng.integers(0, 256, (32, 32, 4), np.uint8)
+        picture[..., 3] = rng.integers(*((0, 120) if row % 2 else (136, 256)), (32, 32))
+        place = tmp_path / "pictures" / ("warm" if row % 2 else "cold") / f"{row}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(place)
+    model = hs.fit(tmp_path / "pictures", target="label", backbone=four.backbone, method="probe", out=tmp_path / "m")
+    assert model.report["targets"]["label"]["accuracy"] == 1.0
+    assert model.predict(str(tmp_path / "pictures/warm/1.png"))["label"] == "warm"
+
+
 @pytest.mark.parametrize(("size", "shape"), [(64, (64, 64)), ([48, 32], (48, 32))])
 def test_other_sides(vit, tmp_path, size, shape):
     made = edit(vit, tmp_path / "out", size=size)
@@ -127,24 +161,24 @@ def test_other_sides(vit, tmp_path, size, shape):
     assert torch.allclose(tables[0][:, 1:].mean(), tables[1][:, 1:].mean(), atol=0.02)
 
 
-@pytest.mark.parametrize("name", ["test_vit", "test_resnet"])
-def test_networks_of_timm(name, tmp_path):
+@pytest.mark.parametrize(("name", "channels"), [("test_vit", 1), ("test_resnet", 1), ("test_resnet", 4)])
+def test_networks_of_timm(name, channels, tmp_path):
     timm = pytest.importorskip("timm")
     from safetensors.torch import save_file
 
     torch.manual_seed(0)
     module = timm.create_model(name, num_classes=5)
     save_file(module.state_dict(), tmp_path / "a.safetensors")
-    made = edit(f"timm:{name}", tmp_path / "out", channels=1, size=96, weights=str(tmp_path / "a.safetensors"))
+    made = edit(f"timm:{name}", tmp_path / "out", channels=channels, size=96, weights=str(tmp_path / "a.safetensors"))
     assert made.backbone == f"local:{tmp_path / 'out'}" and not made.weights
     pixels, found = seen(made.backbone)
-    assert pixels.shape == (1, 1, 96, 96) and np.isfinite(found).all()
+    assert pixels.shape == (1, channels, 96, 96) and np.isfinite(found).all()
 
 
 def test_what_cannot_be_seen_is_refused(vit, bert, tmp_path):
     for refused, message in (
         ({"size": 60}, "60 × 60 is no multiple"),
-        ({"channels": 4}, "channels is 4"),
+        ({"channels": 2}, "channels is 2"),
         ({"size": "large"}, "size is large"),
         ({"size": [32]}, "size is"),
     ):
