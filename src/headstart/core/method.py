@@ -108,6 +108,9 @@ class HeadMethod(Method):
     def supports(self, task: Task, features: Sequence[str]) -> str:
         """Return an empty string, or the reason why it cannot learn this task from these named arrays."""
 
+    def begin(self, job: Job) -> None:
+        """Start, in another thread, what other methods can be fitted beside; `fit` waits for it."""
+
     @abstractmethod
     def fit(self, job: Job) -> Fitted:
         """Learn the job's target."""

@@ -1,10 +1,38 @@
-"""How many cores this process may really use."""
+"""How many cores this process may really use, and work that runs beside other work."""
 
 from __future__ import annotations
 
 import os
 import platform
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Beside(Generic[T]):
+    """Work in a thread of its own; unlike an executor's, it does not keep a process that was told to end."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._found: list[T] = []
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
+        self._thread.start()
+
+    def _run(self, work: Callable[[], T]) -> None:
+        try:
+            self._found.append(work())
+        except BaseException as error:  # It is raised where the result is wanted.
+            self._error = error
+
+    def result(self) -> T:
+        """Wait for it, and return what it gave or raise what it raised."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._found[0]
 
 
 def core_count() -> int:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import count, pairwise, repeat
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -20,6 +21,8 @@ from headstart.core.arrays import Arrays
 
 WORD = re.compile(r"\w\w+")
 GRAMS = (3, 4)
+BLOCKS = 2
+"""Blocks of a text: its words, and its characters."""
 Texts = Sequence[str] | np.ndarray
 LONGEST = 2_000
 """Characters of a text that are looked at."""
@@ -37,20 +40,57 @@ def words(text: str) -> list[str]:
     return tokens + [f"{left} {right}" for left, right in pairwise(tokens)]
 
 
-def characters(text: str) -> list[str]:
-    """Return character n-grams within words padded by one space, marked by a leading tab to tell them from words."""
-    found = []
-    for word in text.split():
-        padded = f" {word} "
-        for size in GRAMS:
-            found += [f"\t{padded[at : at + size]}" for at in range(max(1, len(padded) - size + 1))]
-    return found
+def characters(word: str) -> list[str]:
+    """Return character n-grams of a word padded by one space, marked by a leading tab to tell them from words."""
+    padded = f" {word} "
+    return [f"\t{padded[at : at + size]}" for size in GRAMS for at in range(max(1, len(padded) - size + 1))]
 
 
-def _blocks(text: str) -> Iterator[list[str]]:
-    lowered = text[:LONGEST].casefold()
-    yield words(lowered)
-    yield characters(lowered)
+@dataclass(frozen=True)
+class Found:
+    """The n-grams of texts, flat: `grams` (m,) are their numbers, and `blocks` (m,) say whose they are.
+
+    Block 2 i is of the words of text i, and block 2 i + 1 of its characters.
+    """
+
+    grams: np.ndarray
+    blocks: np.ndarray
+    texts: int
+
+
+def _flat(texts: Texts, numbers: Callable[[Sequence[str]], Iterable[int]]) -> Found:
+    grams: list[int] = []
+    lengths: list[int] = []
+    # Most words of many texts are the same few.
+    pieces: dict[str, list[int]] = {}
+    for text in texts:
+        lowered = text[:LONGEST].casefold()
+        before = len(grams)
+        grams += numbers(words(lowered))
+        between = len(grams)
+        for word in lowered.split():
+            found = pieces.get(word)
+            if found is None:
+                found = pieces[word] = list(numbers(characters(word)))
+            grams += found
+        lengths += [between - before, len(grams) - between]
+    return Found(np.array(grams, np.int64), np.repeat(np.arange(len(lengths)), lengths), len(texts))
+
+
+def _starts(ordered: np.ndarray) -> np.ndarray:
+    """Return where each run of equal numbers begins."""
+    new = np.empty(len(ordered), bool)
+    new[:1] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    return np.flatnonzero(new)
+
+
+def _lengths(starts: np.ndarray, end: int) -> np.ndarray:
+    """Return how long each run is."""
+    lengths = np.empty(len(starts), np.int64)
+    lengths[:-1] = starts[1:] - starts[:-1]
+    lengths[-1:] = end - starts[-1:]
+    return lengths
 
 
 def _kept(grams: np.ndarray, document: np.ndarray, rows: int) -> np.ndarray:
@@ -86,45 +126,40 @@ class Vocabulary:
     @staticmethod
     def fit(texts: Texts) -> tuple[Vocabulary, Sparse]:
         """Choose the n-grams of training texts, and return their weights in these texts too."""
-        number: dict[str, int] = {}
-        parts = [
-            [np.array([number.setdefault(gram, len(number)) for gram in grams], np.int64) for grams in _blocks(text)]
-            for text in texts
-        ]
+        number: defaultdict[str, int] = defaultdict(count().__next__)
+        found = _flat(texts, lambda block: map(number.__getitem__, block))
         grams = np.array(list(number), dtype=object)
-        document = np.zeros(len(number), np.int64)
-        for blocks in parts:
-            for block in blocks:
-                document[np.unique(block)] += 1
+        many = max(1, len(number))
+        keys = np.sort(found.blocks * many + found.grams)
+        document = np.bincount(keys[_starts(keys)] % many, minlength=len(number))
         kept = _kept(grams, document, len(texts))
         place = np.full(len(number), -1, np.int64)
         place[kept] = np.arange(len(kept))
         idf = np.log((1 + len(texts)) / (1 + document[kept])) + 1
         vocabulary = Vocabulary(tuple(grams[kept]), idf.astype(np.float32))
-        return vocabulary, vocabulary._rows([[place[block] for block in blocks] for blocks in parts])
+        return vocabulary, vocabulary._rows(replace(found, grams=place[found.grams]))
 
     def weigh(self, texts: Texts) -> Sparse:
         """Return the TF-IDF weights of texts; each row has unit length where both blocks have an n-gram."""
         place = self.place
-        return self._rows(
-            [[np.array([place.get(gram, -1) for gram in grams], np.int64) for grams in _blocks(text)] for text in texts]
-        )
+        return self._rows(_flat(texts, lambda block: map(place.get, block, repeat(-1))))
 
-    def _rows(self, texts: Sequence[Sequence[np.ndarray]]) -> Sparse:
-        """Return weights from each text's blocks of feature numbers, -1 for n-grams that do not count."""
-        parts = [[self._block(block[block >= 0]) for block in blocks] for blocks in texts]
-        columns = [np.concatenate([block[0] for block in blocks]) for blocks in parts]
-        values = [np.concatenate([block[1] for block in blocks]) for blocks in parts]
-        starts = np.concatenate([[0], np.cumsum([len(each) for each in columns])]).astype(np.int64)
-        if not len(texts):
-            return Sparse(np.zeros(0, np.int64), np.zeros(0, np.float32), starts)
-        return Sparse(np.concatenate(columns), np.concatenate(values), starts)
-
-    def _block(self, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        columns, counts = np.unique(found, return_counts=True)
-        values = (1 + np.log(counts)).astype(np.float32) * self.idf[columns]
-        norm = float(np.sqrt((values * values).sum()))
-        return columns, values * np.float32(0.5**0.5 / norm if norm else 0.0)
+    def _rows(self, found: Found) -> Sparse:
+        """Return weights from feature numbers, -1 for n-grams that do not count."""
+        counts = found.grams >= 0
+        many = max(1, len(self.grams))
+        keys = found.blocks[counts] * many + found.grams[counts]
+        keys.sort()
+        new = _starts(keys)
+        columns, blocks = keys[new] % many, keys[new] // many
+        values = (1 + np.log(_lengths(new, len(keys)))).astype(np.float32) * self.idf[columns]
+        first = _starts(blocks)
+        if len(first):
+            # A block's sum is over its own numbers alone, so a text weighs the same whatever stands beside it.
+            norms = np.sqrt(np.add.reduceat(values * values, first))
+            values *= np.repeat(np.float32(0.5**0.5) / norms, _lengths(first, len(values)))
+        starts = np.searchsorted(blocks, np.arange(0, BLOCKS * found.texts + 1, BLOCKS)).astype(np.int64)
+        return Sparse(columns, values, starts)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the vocabulary as plain arrays."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.svm import LinearSVC
 from headstart.core.method import Candidate, Fitted, Job
 from headstart.core.progress import timed
 from headstart.core.task import Task
+from headstart.core.threads import Beside
 from headstart.heads._ngrams import Sparse, Vocabulary
 from headstart.heads.ngrams import Ngrams
 from headstart.methods._learn import indicators, job_folds, merit
@@ -21,6 +23,7 @@ STRENGTHS = (0.3, 1.0, 3.0)
 FOLDS = 3
 TRIAL = 4_000
 """Rows from which only one fold is used to choose C."""
+ONE = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,19 @@ def matrix(sparse: Sparse, features: int) -> csr_array:
     return csr_array((sparse.values, sparse.columns.astype(np.int32), sparse.starts.astype(np.int32)), shape=shape)
 
 
+def begin_text(job: Job) -> None:
+    """Start fitting the job's text model in another thread, for `fit_text` to wait for."""
+    if "text" not in job.memo:
+        weigh(job)
+        job.memo["text"] = Beside(lambda: _fit_text(job))
+
+
 def fit_text(job: Job) -> Fitted:
     """Return the job's text model, fitted once for all methods that share its memo."""
     if "text" not in job.memo:
         job.memo["text"] = _fit_text(job)
+    elif isinstance(job.memo["text"], Beside):
+        job.memo["text"] = job.memo["text"].result()
     fitted: Fitted = job.memo["text"]
     return fitted
 
@@ -61,18 +73,18 @@ def _fit_text(job: Job) -> Fitted:
     with timed(seconds, "tf-idf"):
         weighed = weigh(job)
         fold = job_folds(job, FOLDS)
-    trial = fold if len(job.y) <= TRIAL else np.where(fold == 0, 0, 1)
-    race = []
+    race, known = [], {}
     for strength in STRENGTHS:
         with timed(seconds, f"{strength}"):
             parts = range(FOLDS) if len(job.y) <= TRIAL else range(1)
-            rows = np.concatenate([np.flatnonzero(trial == each) for each in parts])
-            held = np.concatenate([_fold_scores(job, weighed.matrix, trial, each, strength) for each in parts])
-        race.append((merit(job.task, held, job.y[rows]), strength))
+            rows = np.concatenate([np.flatnonzero(fold == each) for each in parts])
+            known[strength] = [_fold_scores(job, weighed.matrix, fold, each, strength) for each in parts]
+        race.append((merit(job.task, np.concatenate(known[strength]), job.y[rows]), strength))
     _, chosen = max(race)
     held_out = np.empty((len(job.y), job.task.width), np.float32)
     for each in range(FOLDS):
-        held_out[fold == each] = _fold_scores(job, weighed.matrix, fold, each, chosen)
+        some = known[chosen][each : each + 1] or [_fold_scores(job, weighed.matrix, fold, each, chosen)]
+        held_out[fold == each] = some[0]
     weights, bias = fit_linear(job.task, weighed.matrix, job.y, chosen)
     table = [Candidate(f"TF-IDF, C={c:g}", score, seconds[f"{c}"], chosen=c == chosen) for score, c in race]
     return Fitted(Ngrams(weighed.vocabulary, weights, bias), held_out, table)
@@ -92,8 +104,7 @@ def fit_linear(task: Task, x: csr_array, y: np.ndarray, strength: float) -> tupl
     marks = indicators(task, y) if y.ndim == 2 else None
     if marks is not None:
         return _each_mark(x, marks, strength)
-    # liblinear's default tolerance takes twice the time for the same answers.
-    model = LinearSVC(C=strength, tol=1e-2, random_state=0).fit(x, y)
+    model = _machine(x, y, strength)
     weights, bias = np.zeros((x.shape[1], task.width)), np.full(task.width, -2.0)
     if len(model.classes_) == 2:
         weights[:, model.classes_] = model.coef_.T @ np.array([[-0.5, 0.5]])
@@ -103,10 +114,17 @@ def fit_linear(task: Task, x: csr_array, y: np.ndarray, strength: float) -> tupl
     return weights, bias
 
 
+def _machine(x: csr_array, y: np.ndarray, strength: float) -> LinearSVC:
+    # liblinear draws from one generator for the whole process, so two fits at a time would not be repeatable.
+    with ONE:
+        # Its default tolerance takes twice the time for the same answers.
+        return LinearSVC(C=strength, tol=1e-2, random_state=0).fit(x, y)
+
+
 def _each_mark(x: csr_array, marks: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
     weights, bias = np.zeros((x.shape[1], marks.shape[1])), np.full(marks.shape[1], -2.0)
     for each in range(marks.shape[1]):
         if 0 < marks[:, each].sum() < len(marks):
-            model = LinearSVC(C=strength, tol=1e-2, random_state=0).fit(x, marks[:, each].astype(int))
+            model = _machine(x, marks[:, each].astype(int), strength)
             weights[:, each], bias[each] = model.coef_[0], model.intercept_[0]
     return weights, bias

@@ -12,7 +12,7 @@ from headstart.heads.blend import Blend
 from headstart.methods._learn import merit
 from headstart.methods._probe_race import View, choose
 from headstart.methods._rows import fit_rows
-from headstart.methods._text import fit_text
+from headstart.methods._text import begin_text, fit_text
 
 WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Weights of the text model beside the rows' model."""
@@ -30,6 +30,11 @@ class Scratch(HeadMethod):
         """Return an empty string where there is something to learn from."""
         usable = {"text", "row"} & set(features) or any(name.endswith(HANDCRAFTED) for name in features)
         return "" if usable else "it needs text, pictures, recordings, or numbers and categories"
+
+    def begin(self, job: Job) -> None:
+        """Start the text model, which keeps one core busy."""
+        if "text" in job.features and job.threads > 1:
+            begin_text(job)
 
     def fit(self, job: Job) -> Fitted:
         """Fit what the features allow."""

@@ -16,6 +16,7 @@ WORDS = {
     "nl": "de het een en van ik niet is dat in je te op met voor mijn zijn er maar aan ook wat naar bij heb",
 }
 KNOWN = {code: frozenset(words.split()) for code, words in WORDS.items()}
+SPEAKS = {word: [code for code, known in KNOWN.items() if word in known] for word in frozenset().union(*KNOWN.values())}
 TOKEN = re.compile(r"[^\W\d_]+")
 SCRIPTS = {"el": ("Ͱ", "Ͽ"), "ru": ("Ѐ", "ӿ"), "he": ("֐", "׿"), "ar": ("؀", "ۿ"), "hi": ("ऀ", "ॿ")}
 SCRIPTS |= {"ja": ("぀", "ヿ"), "zh": ("一", "鿿"), "ko": ("가", "힯"), "th": ("฀", "๿")}
@@ -30,14 +31,17 @@ def language(text: str) -> str:
     'de'
     """
     text = text[:2000]
-    letters = [letter for letter in text if letter.isalpha()]
+    letters = [] if text.isascii() else [letter for letter in text if letter.isalpha()]
     for code, (first, last) in SCRIPTS.items():
         if letters and sum(first <= letter <= last for letter in letters) > 0.3 * len(letters):
             return code
     words = TOKEN.findall(text.casefold())
     if len(words) < SHORTEST:
         return ""
-    counts = {code: sum(word in known for word in words) for code, known in KNOWN.items()}
+    counts = dict.fromkeys(KNOWN, 0)
+    for word in words:
+        for code in SPEAKS.get(word, ()):
+            counts[code] += 1
     ranked = sorted(counts.items(), key=lambda each: -each[1])
     return ranked[0][0] if ranked[0][1] > ranked[1][1] and ranked[0][1] >= 0.1 * len(words) else ""
 

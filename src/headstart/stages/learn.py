@@ -67,7 +67,12 @@ def learn(prepared: Prepared, name: str, recipe: Recipe, budget: Budget, progres
         progress=progress,
         more=[take(each, rows) for each in prepared.more],
     )
-    fitted = {each: _fit_one(each, job, recipe) for each in _wanted(recipe, job)}
+    wanted = _wanted(recipe, job)
+    for each in wanted:
+        methods.head_methods()[each]().begin(job)
+    # What was begun is waited for last.
+    made = {each: _fit_one(each, job, recipe) for each in reversed(wanted)}
+    fitted = {each: made[each] for each in wanted}
     chosen = _choose(fitted, job, recipe)
     best, baseline = fitted[chosen], fitted.get("scratch")
     task = job.task.calibrate(best.held_out, job.y, recipe.precision_target)

@@ -30,6 +30,8 @@ WIDEST = 400
 """Most rows of a bucket that are compared; larger ones come from boilerplate and would cost a square."""
 LETTERS = 4_000
 """Characters of a text that are looked at."""
+PAIRS = 20_000
+"""Pairs that are compared at a time: their hashes then stay in the processor's cache."""
 CHUNK = 20_000_000
 """Characters that are hashed at a time."""
 
@@ -186,9 +188,22 @@ def _shingles(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return hashed[inside], np.cumsum(counts) - counts
 
 
+def _alike(
+    halves: Sequence[np.ndarray], least: np.ndarray, left: np.ndarray, right: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return those pairs of which enough hashes are equal; the second half is compared where the first may do."""
+    wanted = HASHES * np.maximum(least[left], least[right])
+    same = np.count_nonzero(halves[0][left] == halves[0][right], axis=1)
+    may = np.flatnonzero(same + halves[1].shape[1] >= wanted)
+    left, right = left[may], right[may]
+    enough = same[may] + np.count_nonzero(halves[1][left] == halves[1][right], axis=1) >= wanted[may]
+    return left[enough], right[enough]
+
+
 def _pairs(signature: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return pairs of rows whose signatures are similar enough for both, each found in a common band."""
     lefts, rights = [], []
+    halves = [np.ascontiguousarray(each) for each in np.split(signature, 2, axis=1)]
     for start in range(0, HASHES, BAND):
         key = signature[:, start].astype(np.uint64) << np.uint64(32) | signature[:, start + 1].astype(np.uint64)
         order = np.argsort(key, kind="stable")
@@ -201,13 +216,10 @@ def _pairs(signature: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, np.nda
             if len(alive) == 0:
                 break
             left, right = order[alive], order[alive + distance]
-            same = np.zeros(len(left), np.float32)
-            for block in range(0, len(left), 100_000):
-                some = slice(block, block + 100_000)
-                same[some] = (signature[left[some]] == signature[right[some]]).mean(axis=1)
-            twins = same >= np.maximum(least[left], least[right])
-            lefts.append(left[twins])
-            rights.append(right[twins])
+            for block in range(0, len(left), PAIRS):
+                twins = _alike(halves, least, left[block : block + PAIRS], right[block : block + PAIRS])
+                lefts.append(twins[0])
+                rights.append(twins[1])
     if not lefts:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     return np.concatenate(lefts), np.concatenate(rights)

@@ -9,6 +9,7 @@ import pytest
 
 from headstart.core.method import Budget, Job
 from headstart.core.progress import Quiet
+from headstart.core.threads import Beside
 from headstart.methods._learn import merit, subsample
 from headstart.methods._probe_race import View, _fit_kernel, _fit_landmarks, _fit_logistic
 from headstart.methods.probe import Probe
@@ -102,3 +103,13 @@ def test_rows_and_text_together():
         fitted = method.fit(given)
         assert fitted.score(task, y) > 0.95
         assert len(fitted.race) > 3
+
+
+def test_a_text_model_that_was_begun_is_the_same_and_its_errors_arrive():
+    given, begun = job(300), replace(job(300), threads=2)
+    Scratch().begin(begun)
+    probe, scratch = Probe().fit(begun), Scratch().fit(begun)
+    assert np.array_equal(Scratch().fit(given).held_out, scratch.held_out)
+    assert np.array_equal(Probe().fit(given).held_out, probe.held_out)
+    with pytest.raises(ZeroDivisionError):
+        Beside(lambda: 1 // 0).result()
