@@ -198,8 +198,12 @@ def start(network: Network, format_name: str = "", threads: int = 0, precision: 
     reasons = []
     names = [format_name] if format_name else formats.registry.names()
     engines = {name: formats.registry.get(name)() for name in names}
-    for name, engine in sorted(engines.items(), key=lambda each: each[1].rank):
-        reason = engine.supports(network)
+    while engines:
+        name, engine = min(engines.items(), key=lambda each: each[1].rank)
+        rank, reason = engine.rank, engine.supports(network)
+        if engine.rank > rank:
+            continue  # PyTorch, imported just now, cannot use the GPU that is here: the others are asked before it.
+        del engines[name]
         if not reason:
             offered, cores = engine.offered(network), threads or core_count()
             chosen = precision if precision in offered else offered[0]

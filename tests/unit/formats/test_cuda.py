@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from headstart.core.gpu import gpu, machine
 from headstart.core.threads import processor
 from headstart.formats.torch import Torch
 from headstart.hubs._folder import open_folder
+from headstart.testing.networks import write_bert
 from tests.unit.pipelines import toys
 
 torch = pytest.importorskip("torch")
@@ -127,6 +130,29 @@ def test_a_gpu_is_told_by_its_driver_and_can_be_hidden(tmp_path, monkeypatch):
         assert gpu() == ""
     finally:
         found._name.cache_clear()
+
+
+UNUSABLE = """
+import sys
+from headstart.formats import torch as engine
+engine.gpu = lambda: "a GPU whose driver is too old"
+from headstart.core.backbone import Backbone
+from headstart.core.progress import Quiet
+from headstart.hubs.local import Local
+from headstart.stages.networks import start
+assert "torch" not in sys.modules
+network = Local().fetch(Backbone.parse("local:" + sys.argv[1]), Quiet())
+for wanted in ("", "torch"):
+    opened = start(network, wanted)
+    print(opened.format, opened.precision)
+"""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU here can be used")
+def test_a_gpu_that_pytorch_cannot_use_does_not_make_it_the_first(tmp_path):
+    folder = write_bert(tmp_path / "bert")
+    done = subprocess.run([sys.executable, "-c", UNUSABLE, str(folder)], capture_output=True, text=True)
+    assert done.stdout.split() == ["openvino", "f32", "torch", "f32"], done.stderr
 
 
 @needs_gpu
