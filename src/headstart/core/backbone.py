@@ -71,6 +71,10 @@ class Backbone:
         return Backbone(match["hub"], match["name"], match["revision"] or "")
 
 
+CHANNELS = {"grey": 1, "rgb": 3, "bgr": 3, "rgbx": 4}
+"""How many channels an image network reads, by the `channels` of its preprocessing (`modalities/_pixels.py`)."""
+
+
 @dataclass(frozen=True)
 class Network:
     """A pretrained network on disk, with the preprocessing it was trained with.

@@ -7,7 +7,7 @@ from typing import Any, final
 import numpy as np
 
 from headstart.core.arrays import Arrays, Session
-from headstart.core.backbone import Network
+from headstart.core.backbone import CHANNELS, Network
 from headstart.formats._openvino import ov
 
 LIBRARIES = ("keras", "small", "timm", "torchhub", "torchvision", "transformers")
@@ -36,7 +36,7 @@ def side(network: Network) -> tuple[int, int] | None:
 
 def _shape(network: Network) -> tuple[int, int, int]:
     height, width = side(network) or (0, 0)
-    colours = {"grey": 1, "rgbx": 4}.get(str(network.preprocessing.get("channels")), 3)
+    colours = CHANNELS[network.preprocessing.get("channels", "rgb")]
     return (height, width, colours) if network.preprocessing.get("layout") == "nhwc" else (colours, height, width)
 
 

@@ -133,8 +133,8 @@ def _of_transformers(folder: Path, config: dict[str, Any], weights: Path, known:
         preprocessing = _text(folder, config, limit)
     elif modality == "image":
         preprocessing = _images.of_transformers(told)
-        if config.get("num_channels") in _images.CHANNELS:
-            preprocessing["channels"] = _images.CHANNELS[config["num_channels"]]
+        if config.get("num_channels") in _images.OTHER:
+            preprocessing["channels"] = _images.OTHER[config["num_channels"]]
     return Network(
         folder=folder,
         architecture=str(config.get("model_type", "")),

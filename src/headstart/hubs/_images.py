@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from headstart.core.backbone import CHANNELS
+
 RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers of the ways to resize."""
-CHANNELS = {1: "grey", 4: "rgbx"}
+OTHER = {CHANNELS[each]: each for each in ("grey", "rgbx")}
 """What networks read that do not read three colours, by how many channels they have."""
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
@@ -78,6 +80,6 @@ def of_timm(told: Mapping[str, Any]) -> dict[str, Any]:
         "mean": told.get("mean") or IMAGENET["mean"],
         "std": told.get("std") or IMAGENET["std"],
         "layout": "nchw",
-        "channels": CHANNELS.get(int(colours), "rgb"),
+        "channels": OTHER.get(int(colours), "rgb"),
         "pad": None,
     }

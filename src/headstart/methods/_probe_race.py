@@ -86,13 +86,14 @@ def choose(job: Job, view: View = View(), all_looks: Job | None = None) -> Fitte
         entrants.append(_try_logistic(trial, view))
     best = _winner(trial, entrants)
     started = time.perf_counter()
-    whole = all_looks or job
-    fitted = best.fit(whole)
+    fitted = best.fit(all_looks or job)
+    # The first look of each row is the row itself; the others are not judged on.
+    fitted = replace(fitted, held_out=fitted.held_out[: len(job.y)])
     note = f"{FOLDS} folds of {len(rows):,} rows"
     race = [
         Candidate(each.name, _standing(trial, each), each.seconds, chosen=each is best, note=note) for each in entrants
     ]
-    final = Candidate(f"{best.name}, all rows", fitted.score(whole.task, whole.y), time.perf_counter() - started)
+    final = Candidate(f"{best.name}, all rows", fitted.score(job.task, job.y), time.perf_counter() - started)
     return replace(fitted, race=[*race, final])
 
 
@@ -142,11 +143,13 @@ def _try_kernel(job: Job, view: View) -> Setting:
             break
     best = max(found)
     for _ in range(FURTHER):
+        if job.budget.left() < 0:
+            break
         _, gamma, share, ridge = best
         gammas = [gamma, 2 * gamma] if gamma >= GAMMAS[-1] else [gamma]
         ridges = [ridge, ridge / 3] if ridge <= RIDGES[0] else [ridge]
         beyond = [each for one in gammas for each in tried(one, share, ridges) if each[1:] != best[1:]]
-        if job.budget.left() < 0 or not beyond or max(beyond) <= best:
+        if not beyond or max(beyond) <= best:
             break
         best = max(beyond)
     _, gamma, share, ridge = best

@@ -65,5 +65,4 @@ def _of_all_looks(job: Job) -> Fitted:
         if name in ("embedding", "text")
     }
     y, groups = np.concatenate([job.y] * looks), np.concatenate([job.groups] * looks)
-    fitted = choose(job, all_looks=replace(job, y=y, features=features, groups=groups, memo={}, more=()))
-    return replace(fitted, held_out=fitted.held_out[: len(job.y)])
+    return choose(job, all_looks=replace(job, y=y, features=features, groups=groups, memo={}, more=()))

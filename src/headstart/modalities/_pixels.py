@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from headstart.core.backbone import CHANNELS
 from headstart.core.errors import DataError, UsageError, listed
 from headstart.core.registry import require
 
@@ -333,7 +334,7 @@ def pixels(images: Sequence[Any], preprocessing: Mapping[str, Any]) -> np.ndarra
 
 def count_of(preprocessing: Mapping[str, Any]) -> int:
     """Return how many channels a network reads."""
-    return {"grey": 1, "rgbx": FOUR}.get(str(preprocessing.get("channels", "rgb")), 3)
+    return CHANNELS[preprocessing.get("channels", "rgb")]
 
 
 def _table(preprocessing: Mapping[str, Any]) -> np.ndarray:

@@ -37,6 +37,8 @@ def reseen(network: Network, module: Any, channels: int | None, size: int | Sequ
             f"channels is {channels}.",
             allowed="1, for grey pictures, or 4: colours, and what a file has where others say how opaque it is.",
         )
+    if channels == FOUR and "detect" in network.backbone.uses:
+        raise UsageError(f"'{name}' detects, and detectors read no fourth band.", allowed="channels: 1.")
     from headstart.training import inputs
 
     before, after, placed = _sides(network), _pair(size), False

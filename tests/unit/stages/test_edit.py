@@ -189,6 +189,17 @@ def test_what_cannot_be_seen_is_refused(vit, bert, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_detector_reads_no_fourth_band(tmp_path):
+    import transformers
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    config = transformers.YolosConfig(image_size=[32, 32], patch_size=8, num_detection_tokens=5, **sizes)
+    transformers.YolosForObjectDetection(config).save_pretrained(tmp_path / "yolos")
+    transformers.YolosImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "yolos")
+    with pytest.raises(UsageError, match="detectors read no fourth band"):
+        edit(f"local:{tmp_path / 'yolos'}", tmp_path / "out", channels=4)
+
+
 def test_a_file_of_edits(bert, tmp_path, monkeypatch, capsys):
     from headstart.cli.main import main
 
