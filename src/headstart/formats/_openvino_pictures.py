@@ -36,7 +36,7 @@ def side(network: Network) -> tuple[int, int] | None:
 
 def _shape(network: Network) -> tuple[int, int, int]:
     height, width = side(network) or (0, 0)
-    colours = CHANNELS[network.preprocessing.get("channels", "rgb")]
+    colours = CHANNELS.get(str(network.preprocessing.get("channels")), 3)
     return (height, width, colours) if network.preprocessing.get("layout") == "nhwc" else (colours, height, width)
 
 

@@ -333,8 +333,15 @@ def pixels(images: Sequence[Any], preprocessing: Mapping[str, Any]) -> np.ndarra
 
 
 def count_of(preprocessing: Mapping[str, Any]) -> int:
-    """Return how many channels a network reads."""
-    return CHANNELS[preprocessing.get("channels", "rgb")]
+    """Return how many channels a network reads.
+
+    Raises:
+        UsageError: its preprocessing names others than there are.
+    """
+    order = str(preprocessing.get("channels", "rgb"))
+    if order not in CHANNELS:
+        raise UsageError(f"There are no channels '{order}'.", allowed=f"Channels: {listed(CHANNELS)}.")
+    return CHANNELS[order]
 
 
 def _table(preprocessing: Mapping[str, Any]) -> np.ndarray:

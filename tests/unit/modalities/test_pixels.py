@@ -176,6 +176,11 @@ def test_a_fourth_band_comes_as_it_is_and_weighs_no_colours(kind):
     assert padded.size == (12, 8) and padded.getpixel((11, 0)) == (7, 7, 7, 7)
 
 
+def test_channels_that_do_not_exist_are_told():
+    with pytest.raises(UsageError, match="no channels 'RGB'"):
+        _pixels.pixels([Image.new("RGB", (2, 2))], {"channels": "RGB"})
+
+
 def test_mean_and_std_follow_the_channels():
     image = Image.new("RGB", (2, 2), (255, 51, 0))
     found = _pixels.pixels([image], {"mean": [1, 0.2, 0.5], "std": [1, 1, 0.5], "scale": 1 / 255})
