@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from headstart.stages.compress import compress
 from headstart.stages.fit import fit
 from headstart.stages.model import open_model
 from tests.unit.objectives import shapes
@@ -66,3 +67,16 @@ def test_a_bundle_answers_without_pytorch(taught, headstart, tmp_path):
     told = headstart("predict", tmp_path / "moved", tmp_path / "new.png", "--threshold", 0.1, "--json")
     assert told.code == 0
     assert told.json["boxes"] == found
+
+
+def test_eight_bits_are_judged_by_the_same_measure(taught, tmp_path):
+    pytest.importorskip("nncf")
+    found = compress(taught.path, precision=["int8"], max_drop=100, out=tmp_path / "small")
+    whole, small = found["trials"]
+    assert (found["task"], small["name"], small["unit"]) == ("detect", "int8", "points")
+    assert whole["accuracy"]["detect"]["value"] == pytest.approx(taught.report["metrics"]["map"])
+    lost = whole["accuracy"]["detect"]["value"] - small["accuracy"]["detect"]["value"]
+    assert small["drop"]["detect"]["points"] == pytest.approx(100 * lost)
+    assert small["drop"]["detect"]["bound"] > small["drop"]["detect"]["points"]
+    assert small["size"] < whole["size"]
+    assert (tmp_path / "small").exists() == bool(found["chosen"])

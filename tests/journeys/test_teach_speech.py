@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import wave
 
 import numpy as np
@@ -19,6 +21,12 @@ from headstart.stages.taught import open_taught
 pytestmark = pytest.mark.slow
 
 RATE = 8_000
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None
+from headstart.stages.taught import open_taught
+print(open_taught(sys.argv[1]).predict(sys.argv[2])["text"])
+"""
 PITCHES = {"la": 300.0, "mi": 700.0, "so": 1500.0}
 
 
@@ -63,3 +71,6 @@ def test_a_folder_with_transcripts_becomes_a_model(tmp_path, monkeypatch):
     new.write_bytes(sung(["mi", "la"], rng))
     assert again.predict(str(new)) == made.predict(str(new))
     assert list(again.network.labels) == ["<pad>", "|", *"ailmos"]
+    command = [sys.executable, "-c", WITHOUT_TORCH, str(tmp_path / "model"), str(new)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout.rstrip("\n")) == (0, again.predict(str(new))["text"]), ran.stderr

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from headstart.core.bundle import Bundle
-from headstart.core.errors import HubError, UsageError
+from headstart.core.errors import DataError, HubError, UsageError
 from headstart.core.progress import Quiet
+from headstart.stages.compress import compress
 from headstart.stages.fit import fit
 from headstart.stages.networks import fetch
 from headstart.testing.courses import toy_texts
@@ -132,3 +133,27 @@ def test_pictures_have_no_pairs(table, tmp_path):
     torch.save(torchvision.models.get_model("mobilenet_v3_small", weights=None).state_dict(), weights)
     with pytest.raises(UsageError, match="reads image"):
         fit(table, task="embed", backbone="torchvision:mobilenet_v3_small", weights=weights, out=tmp_path / "x")
+
+
+def test_smaller_forms_are_judged_by_the_same_measure(model, table, tmp_path):
+    found = compress(model.path, precision=["f16"], max_drop=100, out=tmp_path / "small")
+    whole, small = found["trials"]
+    key = model.report["primary"]
+    assert whole["accuracy"]["embed"]["value"] == pytest.approx(model.report["metrics"][key])
+    assert small["accuracy"]["embed"]["metric"] == key and whole["size"] > 0 < small["size"]
+    assert small["drop"]["embed"]["points"] <= small["drop"]["embed"]["bound"]
+    with pytest.raises(UsageError, match="--prune"):
+        compress(model.path, prune=[0.5])
+    (_, unknown) = compress(model.path, precision=["nothing f32"], out=tmp_path / "none")["trials"]
+    assert unknown["why"].startswith("not tried: ") and "nothing" in unknown["why"]
+    # Without the rows that it learnt from, only what needs none is tried.
+    away = table.rename(table.with_name("away.csv"))
+    try:
+        with pytest.raises(DataError, match="cannot be used"):
+            compress(model.path, precision=["f16"])
+        found = compress(model.path, precision=["int8", "f16"], test=away, max_drop=100, out=tmp_path / "other")
+    finally:
+        away.rename(table)
+    trials = {each["name"]: each for each in found["trials"]}
+    assert trials["int8"]["why"].startswith("not tried: This needs training rows")
+    assert trials["f16"]["accuracy"]

@@ -1,4 +1,4 @@
-"""Smaller and faster forms of a network as an OpenVINO graph: eight-bit numbers throughout, or weights of half width.
+"""Smaller and faster forms of a network as an OpenVINO graph: eight-bit numbers throughout, or narrower weights alone.
 
 Eight bits: weights and what flows between layers are rounded to 256 steps, whose range is chosen by running rows of the
 user's own through the network (NNCF; Jacob and others 2018, arXiv:1712.05877; for transformers the scales are moved
@@ -11,8 +11,9 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -26,8 +27,10 @@ from headstart.core.registry import require
 from headstart.core.written import copy_beside
 from headstart.formats._openvino import ov, silently
 
-INT8, F16 = "int8", "f16"
-FORMS = (INT8, F16)
+INT8, F16, INT4 = "int8", "f16", "int4"
+FORMS = (INT8, F16, INT4)
+COMPUTED = (INT8, INT4)
+"""Forms that are a precision of their own."""
 MOST = 300
 """Inputs at most by which ranges are chosen."""
 ATTENDING = ("ScaledDotProductAttention", "MVN")
@@ -66,13 +69,16 @@ def write(network: Network, graph: Any, form: str, folder: Path) -> Network:
     return replace(network, folder=folder, weights=weights, backbone=backbone)
 
 
-def quantised(graph: Any, core: ov.Core, run: Callable[[Any], Session], given: Sequence[Arrays]) -> Any:
+def quantised(
+    graph: Any, core: ov.Core, run: Callable[[Any], Session], given: Sequence[Arrays], exact: str = ""
+) -> Any:
     """Return a graph in eight bits.
 
     Args:
         graph: the graph in float32.
         run: makes a session of a compiled graph.
         given: encoded rows of the user's, in batches.
+        exact: a pattern of the names of operations that stay as they are; none where empty.
 
     Raises:
         MissingExtra: NNCF is not installed.
@@ -83,25 +89,61 @@ def quantised(graph: Any, core: ov.Core, run: Callable[[Any], Session], given: S
         raise UsageError("There are no rows by which the ranges of eight-bit numbers could be chosen.")
     with silently():
         nncf = require("nncf", "compress")
-    logging.getLogger("nncf").setLevel(logging.ERROR)  # nncf.set_log_level would mute handlers of others, too
     attends = any(each.get_type_name() in ATTENDING for each in graph.get_ordered_ops())
     kind = nncf.ModelType.TRANSFORMER if attends else None
-    # It draws bars and prints warnings of its own.
+    scope = nncf.IgnoredScope(patterns=[exact]) if exact else None
+    with _muted():
+        made = partial(nncf.quantize, graph, nncf.Dataset(inputs), model_type=kind, ignored_scope=scope)
+        return _told(lambda: made(subset_size=len(inputs)))
+
+
+@contextlib.contextmanager
+def _muted() -> Iterator[None]:
+    """Silence NNCF, which draws bars and prints warnings of its own."""
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # nncf.set_log_level would mute handlers of others, too
     with (
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
     ):
         warnings.simplefilter("ignore")
-        try:
-            return nncf.quantize(graph, nncf.Dataset(inputs), model_type=kind, subset_size=len(inputs))
-        except MemoryError:
-            raise
-        except Exception as error:  # NNCF's errors have no class in common.
-            told = str(error).strip().splitlines()
-            raise UsageError(
-                f"NNCF cannot quantise this network: {told[0][:200] if told else 'no reason given'}."
-            ) from error
+        yield
+
+
+def _told(make: Callable[[], Any]) -> Any:
+    """Return what NNCF makes.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    try:
+        return make()
+    except MemoryError:
+        raise
+    except Exception as error:  # NNCF's errors have no class in common.
+        told = str(error).strip().splitlines()
+        raise UsageError(
+            f"NNCF cannot quantise this network: {told[0][:200] if told else 'no reason given'}."
+        ) from error
+
+
+def narrowed(graph: Any, form: str) -> Any:
+    """Return a graph whose weights have eight or four bits, while what flows between layers stays as it is.
+
+    Writing token by token takes as long as reading the weights does, so narrow ones are faster. Rows of the user's are
+    not needed. Four bits: groups of weights share a scale; the first and the last layer keep eight.
+
+    Raises:
+        MissingExtra: NNCF is not installed.
+        UsageError: NNCF cannot do that with this graph.
+    """
+    with silently():
+        nncf = require("nncf", "compress")
+    modes = nncf.CompressWeightsMode
+    fallback = nncf.AdvancedCompressionParameters(group_size_fallback_mode=nncf.GroupSizeFallbackMode.ADJUST)
+    given = {"mode": modes.INT8_ASYM} if form == INT8 else {"mode": modes.INT4_SYM, "advanced_parameters": fallback}
+    with _muted():
+        return _told(lambda: nncf.compress_weights(graph, **given))
 
 
 def recorded(

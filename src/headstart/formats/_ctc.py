@@ -95,7 +95,7 @@ class Spectrum(torch.nn.Module):  # type: ignore[misc, unused-ignore]
         # Powers differ by more than half precision can tell, which training may compute in.
         with torch.autocast(samples.device.type, enabled=False):
             pieces = samples.float().unfold(1, self.kernel, self.stride) * self.window
-            power = torch.fft.rfft(pieces, FFT).abs().square()
+            power = torch.fft.rfft(functional.pad(pieces, (0, FFT - self.kernel))).abs().square()
             levels = (power @ self.filters).clamp(min=FLOOR).log().transpose(1, 2)
             return standardised(levels, frames), frames
 

@@ -49,9 +49,9 @@ def examples(network: Network) -> list[Arrays]:
     ]
 
 
-def given(network: Network) -> np.ndarray:
+def given(network: Network, built: Any) -> tuple[np.ndarray, ...]:
     """Return what it is traced with (n, …)."""
-    return examples(network)[0]["pixels"]
+    return (examples(network)[0]["pixels"],)
 
 
 def values(built: Any, pixels: Any) -> Any:
@@ -60,9 +60,9 @@ def values(built: Any, pixels: Any) -> Any:
     return found
 
 
-def shape(network: Network) -> Any:
+def shapes(network: Network, built: Any) -> list[Any]:
     """Return the shape of what the graph reads."""
-    return ov.PartialShape([-1, *_shape(network)])
+    return [ov.PartialShape([-1, *_shape(network)])]
 
 
 @final

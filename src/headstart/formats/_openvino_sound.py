@@ -41,10 +41,10 @@ def examples(network: Network) -> list[Arrays]:
     ]
 
 
-def given(network: Network) -> np.ndarray:
+def given(network: Network, built: Any) -> tuple[np.ndarray, ...]:
     """Return what it is traced with (n, samples)."""
     first = examples(network)[0]
-    return first["samples"].reshape(len(first["lengths"]), -1)
+    return (first["samples"].reshape(len(first["lengths"]), -1),)
 
 
 def values(built: Any, samples: Any) -> Any:
@@ -52,9 +52,9 @@ def values(built: Any, samples: Any) -> Any:
     return built.values(samples)
 
 
-def shape(network: Network) -> Any:
+def shapes(network: Network, built: Any) -> list[Any]:
     """Return the shape of what the graph reads."""
-    return ov.PartialShape([-1, -1])
+    return [ov.PartialShape([-1, -1])]
 
 
 @final

@@ -28,7 +28,7 @@ from headstart.core.files import atomic_folder, cache_folder
 from headstart.core.format import Unfit
 from headstart.core.gpu import gpu
 from headstart.core.registry import require
-from headstart.formats import _openvino_pictures, _openvino_sound
+from headstart.formats import _openvino_pictures, _openvino_sound, _openvino_spelling, _openvino_writing
 from headstart.formats._heads import check_names
 from headstart.formats._openvino import ov
 from headstart.formats.torch import Torch
@@ -40,7 +40,7 @@ LARGEST = 8_000_000_000
 GRAPH, REASON = "graph.xml", "unfit.txt"
 CARRIED = "openvino_graph"
 """The folder within a network's own that holds its graph, where a bundle carries it."""
-KINDS: tuple[Any, ...] = (_openvino_pictures, _openvino_sound)
+KINDS: tuple[Any, ...] = (_openvino_pictures, _openvino_sound, _openvino_spelling, _openvino_writing)
 """Each says which networks it concerns, what they are traced with, and how their graphs run."""
 
 
@@ -71,10 +71,19 @@ def unsupported(network: Network) -> str:
     return reason
 
 
+def exact(network: Network) -> str:
+    """Return a pattern of the names of operations that eight bits would ruin; empty where there are none."""
+    return str(getattr(_kind(network), "EXACT", ""))
+
+
 def session(compiled: Any, network: Network) -> Session:
     """Return what runs a compiled graph."""
     if _openvino_sound.concerns(network):
         return _openvino_sound.SampleSession(compiled, network)
+    if _openvino_spelling.concerns(network):
+        return _openvino_spelling.SpellingSession(compiled, network)
+    if _openvino_writing.concerns(network):
+        return _openvino_writing.WritingSession(compiled, network)
     return _openvino_pictures.PixelSession(compiled)
 
 
@@ -170,24 +179,25 @@ def _reason(error: Exception) -> str:
 
 def _traced(own: Any, network: Network) -> Any:
     torch, kind = require("torch", "torch"), _kind(network)
-    built, given = own.built, torch.from_numpy(kind.given(network))
+    built = own.built
+    given = tuple(torch.from_numpy(each) for each in kind.given(network, built))
 
     class Traced(torch.nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.inner = built.module
 
-        def forward(self, given: Any) -> Any:
-            return kind.values(built, given)
+        def forward(self, *given: Any) -> Any:
+            return kind.values(built, *given)
 
     # Some look at what they are given once, before they are traced.
     name = next(iter(own.run(kind.examples(network)[0])))
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()), torch.no_grad():
         warnings.simplefilter("ignore")
         graph = ov.convert_model(Traced().eval(), example_input=given)
-    graph.reshape(kind.shape(network))
+    graph.reshape(dict(enumerate(kind.shapes(network, built))))
     graph.outputs[0].get_tensor().set_names({name})
-    return graph
+    return kind.finished(graph) if hasattr(kind, "finished") else graph
 
 
 def _same(own: Session, graph: Any, network: Network, core: ov.Core) -> bool:

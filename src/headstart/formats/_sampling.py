@@ -34,6 +34,21 @@ class Sampler:
         return int(tokens[np.searchsorted(edges, chance.random() * edges[-1], side="right").clip(max=len(tokens) - 1)])
 
 
+def drawing(settings: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a `Sampler`: the user's, and in place of those not set the network's own.
+
+    Args:
+        own: `do_sample`, and `temperature`, `top_k` and `top_p`, for which transformers takes 1, 50 and 1 where they
+            are not set.
+    """
+    if own.get("do_sample"):
+        usual = {"temperature": 1.0, "top_k": 50, "top_p": 1.0}
+        base = {name: each if own.get(name) is None else own[name] for name, each in usual.items()}
+    else:
+        base = {"temperature": 1.0 if settings.get("top_p") is not None else 0.0}
+    return {**base, **{name: each for name, each in settings.items() if each is not None}}
+
+
 def kept(logits: np.ndarray, top_k: int, top_p: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the shares of the tokens that may be drawn, likeliest first, and their numbers.
 

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from headstart.core.errors import DataError, ResourceError
-from headstart.formats._sampling import Sampler
+from headstart.core.errors import DataError, ResourceError, UsageError
+from headstart.formats._sampling import Sampler, drawing
 from headstart.formats._transformers import quiet, torch, transformers
 from headstart.formats._transformers_rows import keeps_apart, laid_out, scores_at
 
@@ -101,6 +102,52 @@ class Writer:
         nats = torch.nn.functional.cross_entropy(logits[learnt].float(), labels[learnt], reduction="none")
         return nats, weights[answer], text[answer]
 
+    def past(self) -> list[tuple[int, int]]:
+        """Return heads and width of the keys and the values that each layer keeps, in turns.
+
+        Raises:
+            UsageError: it keeps something else.
+        """
+        ids = torch.zeros((1, 1), dtype=torch.long, device=next(self.module.parameters()).device)
+        with torch.inference_mode():
+            kept = self.module(input_ids=ids, use_cache=True).past_key_values
+        layers = getattr(kept, "layers", None)
+        if not layers or any(type(each) is not DynamicLayer for each in layers):
+            raise UsageError("It keeps something else than keys and values of all that it has read.")
+        return [(each.shape[1], each.shape[3]) for layer in layers for each in (layer.keys, layer.values)]
+
+    def onwards(self, ids: Any, position: Any, mask: Any, wanted: Any, *past: Any) -> tuple[Any, ...]:
+        """Return logits (n, k, vocabulary) of what follows wanted tokens, then keys and values as in `past`.
+
+        Args:
+            ids, position: (n, tokens) of what is read now.
+            mask: (n, 1, tokens, all) what is added to the scores of attention.
+            wanted: (n, k) places among the tokens.
+            past: keys and values (n, heads, before, width) of each layer, in turns.
+        """
+        cache = DynamicCache()
+        cache.layers = [_layer(*pair) for pair in zip(past[::2], past[1::2], strict=True)]
+        narrowed = []
+
+        def at_wanted(each: Any) -> Any:
+            return each.gather(1, wanted[:, :, None].expand(-1, -1, each.shape[2]))
+
+        def narrow(_module: Any, _given: Any, output: Any) -> Any:
+            narrowed.append(True)
+            output["last_hidden_state"] = at_wanted(output["last_hidden_state"])
+            return output
+
+        hook = self.module.base_model.register_forward_hook(narrow)
+        try:
+            logits = self.module(
+                input_ids=ids, attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True
+            ).logits
+        finally:
+            hook.remove()
+        # Some call what is inside their base model, whose hooks they pass by.
+        logits = logits if narrowed else at_wanted(logits)
+        return (logits, *(each for layer in cache.layers for each in (layer.keys, layer.values)))
+
     def generate(self, given: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield `tokens` (n,) int64 for each step; -1 where a text has come to its end.
 
@@ -166,6 +213,14 @@ class Writer:
         return None if self.twofold or not longest else int(longest) - width
 
 
+def _layer(keys: Any, values: Any) -> Any:
+    """Return a layer of a cache that holds keys and values already."""
+    made = DynamicLayer()
+    made.keys, made.values, made.is_initialized = keys, values, True
+    made.dtype, made.device = keys.dtype, keys.device
+    return made
+
+
 def _padded(ids: Any, text: Any, place: Any, texts: int, padding: int) -> tuple[Any, Any]:
     """Return flat tokens as rows (texts, tokens), padded at the end, and where there is a token, int64."""
     width = int(place.max()) + 1 if len(place) else 1
@@ -179,11 +234,9 @@ class Drawn(transformers.generation.BaseStreamer):  # type: ignore[misc]
     """The tokens as they are drawn: a queue between the thread that computes and the one that reads."""
 
     def __init__(self, settings: Mapping[str, Any], plan: Any, texts: int, ends: set[int]) -> None:
-        own = {name: getattr(plan, name, None) for name in ("temperature", "top_k", "top_p")}
-        if not plan.do_sample:
-            own = {"temperature": 1.0 if settings.get("top_p") is not None else 0.0}
+        own = {name: getattr(plan, name, None) for name in ("do_sample", "temperature", "top_k", "top_p")}
         plan.do_sample, plan.temperature, plan.top_k, plan.top_p = False, None, None, None
-        self.sampler = Sampler({**own, **{k: v for k, v in settings.items() if v is not None}}, texts)
+        self.sampler = Sampler(drawing(settings, own), texts)
         self.ends, self.over = ends, np.zeros(texts, bool)
         self.queue: queue.Queue[Any] = queue.Queue(maxsize=16)
         self.gone = threading.Event()

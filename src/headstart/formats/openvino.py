@@ -49,12 +49,13 @@ class OpenVINO(Format):
         return ["bf16", "f32"] if able else ["f32"]
 
     def offered(self, network: Network) -> Sequence[str]:
-        """Return int8 for a network in that form, else what the machine runs."""
-        if _compress.form_of(network) == _compress.INT8:
-            return ["int8"]
+        """Return int8 or int4 for a network in that form, else what the machine runs."""
+        form = _compress.form_of(network)
+        if form in _compress.COMPUTED:
+            return [form]
         offered = self.precisions()
-        # Letters are chosen one by one, and nothing here has measured what they lose in bf16.
-        return offered[::-1] if network.use == "transcribe" else offered
+        # Letters and words are chosen one by one, and nothing here has measured what they lose in bf16.
+        return offered[::-1] if network.use in ("transcribe", "generate") else offered
 
     def supports(self, network: Network) -> str:
         """Return an empty string for a text encoder of the BERT family or a saved graph that it reads, else why not."""
@@ -84,7 +85,8 @@ class OpenVINO(Format):
         reason = self.supports(network)
         if reason:
             raise HubError(f"'{network.backbone.reference}' cannot be opened: {reason}.")
-        allowed = ["int8"] if _compress.form_of(network) == _compress.INT8 else ["bf16", "f32"]
+        form = _compress.form_of(network)
+        allowed = [form] if form in _compress.COMPUTED else ["bf16", "f32"]
         if precision not in allowed:
             raise UsageError(
                 f"There is no precision '{precision}'.", allowed=f"Precisions: {listed(self.offered(network))}."
@@ -110,17 +112,22 @@ class OpenVINO(Format):
         return {_openvino_torch.CARRIED: place} if (place / _openvino_torch.GRAPH).is_file() else {}
 
     def compress(self, network: Network, form: str, given: Sequence[Arrays], folder: Path) -> Network:
-        """Write a network as a graph in eight bits, or with weights of half width.
+        """Write a network as a graph in eight bits, or with narrower weights; one that writes has these alone.
 
         Raises:
-            UsageError: there is no such form, or the network is one already.
-            MissingExtra: eight bits need NNCF.
+            UsageError: there is no such form, the network is one already, or four bits are asked for elsewhere.
+            MissingExtra: eight and four bits need NNCF.
         """
         if form not in self.forms or _compress.form_of(network):
             return super().compress(network, form, given, folder)
+        if form == _compress.INT4 and network.use != "generate":
+            raise UsageError("Weights of four bits are for networks that write text.", allowed="Forms: int8, f16.")
         graph = _graph(network)
-        if form == _compress.INT8:
-            graph = _compress.quantised(graph, _core(), lambda compiled: _session(compiled, network), given)
+        if network.use == "generate" and form in _compress.COMPUTED:
+            graph = _compress.narrowed(graph, form)
+        elif form == _compress.INT8:
+            exact = _openvino_torch.exact(network) if _openvino_torch.concerns(network) else ""
+            graph = _compress.quantised(graph, _core(), lambda compiled: _session(compiled, network), given, exact)
         return _compress.write(network, graph, form, folder)
 
     def prunable(self, network: Network) -> str:
@@ -157,7 +164,7 @@ def _settings(engine: OpenVINO, precision: str, threads: int) -> dict[str, Any]:
 
 def _hint(engine: OpenVINO, precision: str) -> str:
     # What is not in eight bits, such as norms, is computed as the machine does best.
-    return engine.precisions()[0] if precision == _compress.INT8 else precision
+    return engine.precisions()[0] if precision in _compress.COMPUTED else precision
 
 
 def _graph(network: Network) -> Any:

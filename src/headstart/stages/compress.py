@@ -20,11 +20,13 @@ from headstart.core.source import ReadOptions
 from headstart.core.threads import core_count
 from headstart.runtime import Target
 from headstart.stages import gate, judge
+from headstart.stages.compress_taught import compress_taught, refuse_other_forms
 from headstart.stages.ground import ground
 from headstart.stages.kept import open_for
 from headstart.stages.model import Model, open_targets
 from headstart.stages.report.wording import tidy
 from headstart.stages.smaller import Variant, Workshop
+from headstart.stages.taught import is_taught
 from headstart.stages.trials import WHOLE, Answers, Trial, answers_of, decided, judged, save_variant, time_all
 from headstart.stages.wanted import Wanted
 
@@ -84,9 +86,16 @@ def compress(
             raise UsageError(f"--prune is {share:g}.", allowed="Shares between 0 and 1, such as 0.25,0.5.")
     if budget < 0:
         raise UsageError(f"--budget is {budget:g}.", allowed="Seconds from 0, or a time such as 5m.")
-    model = open_targets(bundle, progress)
-    place = Path(out) if out else model.path.with_name(f"{model.path.name}-compressed")
+    taught = is_taught(bundle)
+    if taught:
+        refuse_other_forms({"layers": layers, "dims": dims, "prune": prune, "distill": distill, "budget": budget})
+    own = Path(bundle)
+    place = Path(out) if out else own.with_name(f"{own.resolve().name}-compressed")
     Bundle.check_place(place)
+    if taught:
+        given = {"source": source, "test": test, "options": options, "progress": progress}
+        return compress_taught(bundle, precision=precision, max_drop=max_drop, place=place, **given)
+    model = open_targets(bundle, progress)
     whole = _whole(model, progress)
     recipe = Recipe.from_toml(model.path / "recipe.toml")
     rows = ground(model, recipe, source, test, options, progress)

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from headstart.core.dataset import Dataset, is_blank, table_rows, take_rows
+from headstart.core.dataset import is_blank, table_rows, take_rows
 from headstart.core.errors import DataError, UsageError, listed, nearest
 from headstart.core.files import atomic_folder
 from headstart.core.progress import Progress, Quiet
 from headstart.core.source import ReadOptions, Table
 from headstart.stages.exam import Exam
-from headstart.stages.files import folder_of, is_file, opened_files, readable, renamed_file, unread
+from headstart.stages.files import folder_of, opened_files, readable, renamed_file, unread
 from headstart.stages.judge import judge
-from headstart.stages.material import usable_rows
+from headstart.stages.material import labelled
 from headstart.stages.model import Model, open_model
 from headstart.stages.pretrained import Pretrained
 from headstart.stages.read import describe, read_table
@@ -69,29 +69,23 @@ def _of_network(model: Pretrained, source: Any, options: ReadOptions, progress: 
             hint=f"To judge it before and after tuning: headstart fit TABLE --task {model.task} --backbone REF",
         )
     objective = taught_of(model.bundle).objective
-    read = objective.columns[0]
-    table, notes = read_table(source, options)
-    files = [read] if is_file(model.network.backbone.modality) else []
-    table = opened_files(renamed_file(table, files), files, folder_of(source))
-    dataset = Dataset(table, origin=describe(source))
-    for name in [*objective.columns, *objective.beside]:
-        dataset.column(name)
-    kept, warnings = usable_rows(objective, table, dataset.origin, learning=False)
-    exam = Exam(objective, take_rows(table, kept), 0)
+    table, notes, warnings = labelled(objective, model.network.backbone.modality, source, options)
+    rows = table_rows(table)
+    exam = Exam(objective, table, 0)
     report = {
         "kind": "evaluate",
         "task": model.task,
         "primary": objective.primary,
         "higher_is_better": objective.higher,
         "metrics": dict(exam.sat(model.network, model.session, progress).figures),
-        "rows": len(kept),
+        "rows": rows,
         "bundle": str(model.path),
         "method": model.report.get("method"),
         "backbone": model.report.get("backbone"),
         "data": {
             "origin": describe(source),
-            "rows": len(kept),
-            "test_rows": len(kept),
+            "rows": rows,
+            "test_rows": rows,
             "notes": notes,
             "warnings": warnings,
         },

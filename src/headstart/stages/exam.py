@@ -97,13 +97,19 @@ class Exam:
 
     def gain(self, before: Sat, after: Sat) -> list[float] | None:
         """Return the 95 % interval of what is gained, the same rows drawn anew for both; None where it is not known."""
-        if before.drawn is not None and after.drawn is not None and len(before.drawn) == len(after.drawn):
-            first, second = before.drawn, after.drawn
-        elif self.objective.primary in self.objective.judge(after.records, self.asked()):
-            first, second = self._drawn([before.records, after.records]).T
-        else:
+        drawn = self.drawn(before, after)
+        if drawn is None:
             return None
+        first, second = drawn.T
         return bounded(second - first if self.objective.higher else first - second)
+
+    def drawn(self, before: Sat, after: Sat) -> np.ndarray | None:
+        """Return the primary measure of both (draws, 2), the same rows drawn anew for both; None where unknown."""
+        if before.drawn is not None and after.drawn is not None and len(before.drawn) == len(after.drawn):
+            return np.stack([before.drawn, after.drawn], axis=1)
+        if self.objective.primary in self.objective.judge(after.records, self.asked()):
+            return self._drawn([before.records, after.records])
+        return None
 
     def _drawn(self, answers: Sequence[Records]) -> np.ndarray:
         """Return the primary measure of each set of answers, (draws, sets), rows drawn anew each time."""

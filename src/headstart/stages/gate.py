@@ -153,6 +153,11 @@ def drop(before: np.ndarray, after: np.ndarray, share: bool, forms: int = 1) -> 
     return Drop(100 * mean, 100 * (mean + math.hypot(above, below)))
 
 
+def unseen(rows: int, forms: int = 1) -> float:
+    """Return the share of rows below which with 95 % confidence lie those that went wrong, where none of `rows` did."""
+    return _wilson(0, rows, NormalDist().inv_cdf(1 - RISK / max(forms, 1)))[1]
+
+
 def _wilson(hits: float, rows: int, sure: float) -> tuple[float, float]:
     """Return the Wilson score interval of a share, `sure` standard errors wide on each side."""
     share, square = hits / rows, sure**2

@@ -17,7 +17,7 @@ from headstart.core.recipe import Recipe
 from headstart.core.source import ReadOptions, Table
 from headstart.core.split import hold_out
 from headstart.stages.check import joined, kept_together, twin_groups
-from headstart.stages.files import folder_of, opened_files
+from headstart.stages.files import folder_of, is_file, opened_files, renamed_file
 from headstart.stages.infer import RICH
 from headstart.stages.kinds import kind_of
 from headstart.stages.read import describe, read_table
@@ -178,6 +178,23 @@ def usable_rows(objective: Objective, table: Table, origin: str, learning: bool 
     shown = " ".join(list(out.values())[:5]) + (f" And {len(out) - 5:,} more." if len(out) > 5 else "")
     told = [f"{len(out):,} rows are left out: {shown}"] if out else []
     return np.array([row for row in range(rows) if row not in out], np.int64), told
+
+
+def labelled(
+    objective: Objective, modality: str, source: Any, options: ReadOptions
+) -> tuple[Table, Sequence[str], Sequence[str]]:
+    """Return the rows of a table that a network of a modality can be judged on, and notes and warnings on it.
+
+    Raises:
+        DataError: there are none, or a column is missing.
+    """
+    table, notes = read_table(source, options)
+    files = [objective.columns[0]] if is_file(modality) else []
+    dataset = Dataset(opened_files(renamed_file(table, files), files, folder_of(source)), origin=describe(source))
+    for name in [*objective.columns, *objective.beside]:
+        dataset.column(name)
+    kept, warnings = usable_rows(objective, dataset.table, dataset.origin, learning=False)
+    return take_rows(dataset.table, kept), notes, warnings
 
 
 def _split(

@@ -70,7 +70,7 @@ def teach(
     exam = Exam(objective, material.table(material.test), recipe.seed)
     with timed(timings, "judge before"):
         reason = objective.unable(network)
-        before = None if reason else _before(exam, replace(network, use=task), progress)
+        before = None if reason else _before(exam, ready, progress)
     left = for_tuning(budget, timings["judge before"])
     room = Classroom(task, ready, reason, material, recipe, left, progress, resume)
     with timed(timings, "tune"):

@@ -56,6 +56,7 @@ class Trial:
         kept: whether it is one of those that none other is better than in every way.
         chosen: whether it was written.
         why: a sentence.
+        unit: what `drop` is counted in.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Trial:
     memory: int = 0
     kept: bool = False
     chosen: bool = False
+    unit: str = "points"
 
 
 def time_all(made: Mapping[str, Variant], rows: Ground, progress: Progress) -> dict[str, gate.Timing]:
@@ -193,7 +195,8 @@ def _gain(trial: Trial) -> float:
 
 
 def _merit(trial: Trial) -> gate.Merit:
-    accuracy = float(np.mean([each["value"] for each in trial.accuracy.values()]))
+    signed = [each["value"] if each.get("higher", True) else -each["value"] for each in trial.accuracy.values()]
+    accuracy = float(np.mean(signed))
     return gate.Merit(accuracy, -trial.speed["p50_ms"], trial.speed["rows_per_s"], -float(trial.size))
 
 
@@ -207,10 +210,11 @@ def _refusal(trial: Trial, most: float, rows: int) -> str:
         return "not faster beyond the noise of the runs"
     worst = max(trial.drop.values(), key=lambda each: each["bound"])
     if worst["points"] > most:
-        return f"it loses {worst['points']:.2f} points, more than {most:g}"
+        return f"it loses {worst['points']:.2f} {trial.unit}, more than {most:g}"
     if worst["bound"] > most:
         return (
-            f"{rows:,} rows do not show that it loses no more than {most:g} points: it may lose {worst['bound']:.2f} "
+            f"{rows:,} rows do not show that it loses no more than {most:g} {trial.unit}: it may lose "
+            f"{worst['bound']:.2f} "
             "(more rows with --test, or a larger --max-drop)"
         )
     return ""

@@ -93,7 +93,7 @@ def _usual(opened: Mapping[str, Opened], budget: float) -> Wanted:
         for _, engine in engines_of(each.network, each.format)
     )
     return Wanted(
-        [*_precisions(opened), *FORMS],
+        [*other_precisions(opened), *FORMS],
         layers,
         [each for each in DIMENSIONS if each < width],
         PRUNED if prunable else (),
@@ -102,7 +102,7 @@ def _usual(opened: Mapping[str, Opened], budget: float) -> Wanted:
     )
 
 
-def _precisions(opened: Mapping[str, Opened]) -> list[str]:
+def other_precisions(opened: Mapping[str, Opened]) -> list[str]:
     """Return the engines with their precisions that run all networks, but for what they run in now."""
     found = []
     for name in formats.registry.names():

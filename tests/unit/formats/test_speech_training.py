@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from headstart.core.dataset import Dataset
 from headstart.core.errors import HubError
 from headstart.objectives.transcribe import Transcribe
 from headstart.pipelines import registry
-from headstart.stages.networks import fetch
+from headstart.stages.networks import fetch, start
 from headstart.stages.pretrained import pretrained
 from tests.unit.pipelines.sounds import tone, write_wav2vec2, write_whisper
 
@@ -23,6 +24,7 @@ pytest.importorskip("soundfile")
 
 from headstart.core.progress import Quiet  # noqa: E402
 from headstart.formats import _ctc  # noqa: E402
+from headstart.formats.openvino import OpenVINO  # noqa: E402
 from headstart.formats.torch import Torch  # noqa: E402
 from headstart.training.tuned import saved  # noqa: E402
 
@@ -241,6 +243,27 @@ def test_a_small_networks_answer_depends_on_nothing_beside_it(front, tmp_path, m
     assert len(found["logits"]) == sum(counted)
     tiny = {"samples": np.ones(10, np.float32), "lengths": np.array([10])}
     assert len(session.run(tiny)["logits"]) == 1
+
+
+@pytest.mark.parametrize("front", ["small", "silero"])
+def test_a_small_network_runs_without_pytorch_as_with_it(front, tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    network, session = opened(f"builtin:ctc-{front}", weights=_detector(tmp_path))
+    assert OpenVINO().supports(network) == "it has no weights yet"
+    tuned = saved(network, session.trainable().module, tmp_path / "tuned", network.config)
+    found = start(tuned)
+    assert found.format == "openvino"
+    arrays = {name: each.numpy() for name, each in given(network).items()}
+    arrays["lengths"] = np.array([*arrays["lengths"], 10])
+    arrays["samples"] = np.concatenate([arrays["samples"], np.ones(10, np.float32)])
+    theirs, ours = session.run(arrays), found.session.run(arrays)
+    assert ours["frames"].tolist() == theirs["frames"].tolist()
+    np.testing.assert_allclose(ours["logits"], theirs["logits"], atol=1e-4)
+    if importlib.util.find_spec("nncf"):
+        small = start(OpenVINO().compress(tuned, "int8", [arrays], tmp_path / "int8")).session.run(arrays)
+        apart = np.abs(small["logits"] - theirs["logits"]).max()
+        assert 0 < apart < 0.2 * np.abs(theirs["logits"]).max()
 
 
 def _detector(folder: Path) -> str:

@@ -8,6 +8,7 @@ from typing import Any, final
 
 from headstart.stages.report.charts import WIDTH, _dot, _drawing, _line, _text
 from headstart.stages.report.markup import Markup, element, figure, joined, table
+from headstart.stages.report.taught import NAMES
 from headstart.stages.report.wording import (
     bounds,
     clean,
@@ -39,6 +40,8 @@ HEADS = [
     "size",
     "memory",
 ]
+SHARES = ("accuracy", "map", "wer", "mrr")
+"""Measures that are shares of 1."""
 ROOM = 0.08
 LONGEST = 32
 """Letters of a form's name."""
@@ -66,7 +69,7 @@ def section(report: Mapping[str, Any]) -> Markup:
     made = [
         element("h2", "Smaller forms", id="compressed"),
         element("p", clean(found.get("verdict"))),
-        table(CAPTION, HEADS, rows, texts=2),
+        table(CAPTION, _heads(trials), rows, texts=2),
         figure("What does speed cost?", drawn, "Higher and further right is better.")
         if (drawn := plot(trials))
         else "",
@@ -77,7 +80,8 @@ def section(report: Mapping[str, Any]) -> Markup:
 def lines(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield the table as lines of text, and the verdict."""
     trials = records(found.get("trials"))
-    heads = [HEADS[0], *HEADS[2:]]
+    heads = _heads(trials)
+    del heads[1]
     rows = [
         [("✓ " if each.get("chosen") else "  ") + clean(each.get("name"), LONGEST), *_cells(each)] for each in trials
     ]
@@ -96,6 +100,14 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield clean(found.get("verdict"))
     if found.get("out"):
         yield f"\nNext:  headstart predict {clean(found['out'])} …"
+
+
+def _heads(trials: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the columns' heads: what is told of answers, and what is lost, depends on how they are judged."""
+    metrics = [each.get("metric") for trial in trials for each in mapping(trial.get("accuracy")).values()]
+    name = NAMES.get(str(metrics[0]), "") if metrics and metrics[0] != "accuracy" else ""
+    unit = next((clean(each.get("unit")) for each in trials if each.get("unit")), "points")
+    return [name if each == "right" and name else each.replace("points", unit) for each in HEADS]
 
 
 def _name(trial: Mapping[str, Any]) -> object:
@@ -118,7 +130,7 @@ def _cells(trial: Mapping[str, Any]) -> list[str]:
 
 
 def _right(each: Any) -> str:
-    known, percent = mapping(each), mapping(each).get("metric") == "accuracy"
+    known, percent = mapping(each), mapping(each).get("metric") in SHARES
     value = share(known.get("value")) if percent else decimal(known.get("value"))
     return f"{value} {interval(known.get('ci'), percent)}".strip()
 
