@@ -1,8 +1,8 @@
 """How fast engines run networks here: texts, pictures and recordings, next to the usual ways, with fidelity beside.
 
-    python benchmarks/engines.py texts|pictures|recordings
+    python benchmarks/engines.py texts|pictures|recordings|writing
 
-Medians of rounds in turns; ratios are to the first way of each. ResNet-50 and Wav2Vec2-base have random weights,
+Medians of rounds in turns; ratios are to the first way of each. ResNet-50, Wav2Vec2-base and GPT-2 have random weights,
 which are as fast as others and are here without a hub; what accuracy a form keeps is told by `headstart compress`.
 """
 
@@ -38,6 +38,8 @@ from headstart.stages.networks import fetch, start
 ROUNDS, TEXTS, PIPED, PHOTOS, CALIBRATION = 5, 1_000, 100, 64, 32
 SECONDS = (1.2, 2.0, 3.1, 4.0, 5.5, 8.0, 2.6, 6.3)
 """Lengths of the recordings."""
+SIDES, PROMPT, STEPS = (1, 8), 64, 48
+"""Texts that are written side by side, tokens of each prompt, and tokens that are written."""
 Way = tuple[Callable[[], Any], int]
 """A way, and how many rows it takes at a time."""
 
@@ -198,6 +200,61 @@ def recordings() -> dict[str, Any]:
             ways[name] = (lambda own=session: own.run(encoded)["embedding"], len(clips))
         seconds = f"{len(clips)} recordings of {min(SECONDS)} to {max(SECONDS)} s"
         return {"what": f"Wav2Vec2-base, {seconds}", **_with(measured(ways, next(iter(ways))))}
+
+
+def writing() -> dict[str, Any]:
+    """GPT-2 of 124 million weights: tokens that follow a prompt of 64, of one text and of eight side by side."""
+    import transformers
+
+    from headstart.formats.torch import Torch
+
+    with tempfile.TemporaryDirectory() as place:
+        torch.manual_seed(0)
+        folder = Path(place) / "gpt2"
+        transformers.GPT2LMHeadModel(transformers.GPT2Config()).save_pretrained(folder)
+        backbone = Backbone("local", str(folder), modality="text", uses=("generate",))
+        network = replace(fetch(backbone.reference, "", Quiet()), use="generate")
+        engine = OpenVINO()
+        sessions = {"transformers' generate": Torch().open(network, "f32", core_count())}
+        for precision in engine.precisions():
+            sessions[f"headstart {precision}"] = engine.open(network, precision, core_count())
+        sizes = {}
+        for form in ("int8", "int4"):
+            small = engine.compress(network, form, [], Path(place) / form)
+            sessions[f"headstart {form}"], sizes[f"headstart {form}"] = start(small).session, small.backbone.size
+        rng = np.random.default_rng(0)
+        prompts = [{"ids": rng.integers(1, 50_000, rows * PROMPT), "lengths": np.full(rows, PROMPT)} for rows in SIDES]
+        taken: dict[str, list[list[float]]] = {name: [] for name in sessions}
+        for number in range(ROUNDS + 1):
+            for name, session in sessions.items():
+                steps = [_step(session, each) for each in prompts]
+                if number:
+                    taken[name].append(steps)
+        judged = {"ids": rng.integers(1, 50_000, 600), "lengths": np.array([200, 100, 300])}
+        judged["weights"] = np.ones(600, np.float32)
+        nats = {name: session.run(judged)["nats"] for name, session in sessions.items()}
+        first = next(iter(sessions))
+        rates = {
+            name: [rows / statistics.median(each) for rows, each in zip(SIDES, zip(*rounds, strict=True), strict=True)]
+            for name, rounds in taken.items()
+        }
+        ways = {
+            name: {
+                "tokens_per_s": [round(each, 1) for each in rates[name]],
+                "ratio": [round(a / b, 2) for a, b in zip(rates[name], rates[first], strict=True)],
+                "nats_off": round(float(np.abs(nats[name] / nats[first] - 1).max()), 6),
+                "megabytes": round(sizes.get(name, network.backbone.size) / 1e6, 1),
+            }
+            for name in sessions
+        }
+        return {"what": "GPT-2 of 124 million weights", "sides": SIDES, **_with(ways)}
+
+
+def _step(session: Any, given: Mapping[str, np.ndarray]) -> float:
+    """Return the seconds that a step takes, the prompt's share included."""
+    started = time.perf_counter()
+    count = len(list(session.generate(given, {"max_tokens": STEPS, "temperature": 0})))
+    return (time.perf_counter() - started) / count
 
 
 def _voice(rng: np.random.Generator, seconds: float) -> np.ndarray:

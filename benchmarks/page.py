@@ -105,6 +105,20 @@ def engines(results: dict[str, Any]) -> list[str]:
     return page
 
 
+def writing(results: dict[str, Any]) -> list[str]:
+    page: list[str] = []
+    for machine, found in results.get("engines_writing", {}).items():
+        sides = [f"{each} text{'s' if each > 1 else ''}" for each in found["sides"]]
+        heads = ["way", *(f"{side}: {what}" for side in sides for what in ("tokens/s", "ratio"))]
+        rows = [[*heads, "nats off at most", "size"]]
+        for name, each in found["ways"].items():
+            pairs = zip(each["tokens_per_s"], each["ratio"], strict=True)
+            speed = [cell for rate, ratio in pairs for cell in (f"{rate:.1f}", f"{ratio:.2f}x")]
+            rows.append([name, *speed, f"{100 * each['nats_off']:.3f} %", f"{each['megabytes']:.0f} MB"])
+        page += ["", f"{found['what']}, writing on; {machine}; medians of {found['rounds']} rounds:", "", *lines(rows)]
+    return page
+
+
 def footprint(results: dict[str, Any]) -> list[str]:
     rows = [["what", "seconds", "peak memory"]]
     for name, each in results.get("cold", {}).items():
@@ -211,21 +225,28 @@ def taught(results: dict[str, Any]) -> list[str]:
 
 
 def smaller(results: dict[str, Any]) -> list[str]:
-    found = results.get("prune")
-    if not found:
-        return []
-    rows = [["banking77, MiniLM", "right", "points lost (bound)", "one row", "rows/s", "size", "what became of it"]]
-    for each in found["trials"]:
-        right, drop, pace = each["accuracy"].get("category"), each["drop"].get("category"), each["pace"]
-        lost = f"{drop['points']:+.2f} (< {drop['bound']:.2f})" if drop else "-"
-        if pace:
-            speed = [f"{pace[name]:.2f} times as fast" for name in ("latency", "throughput")]
-        else:
-            speed = [f"{each['speed']['p50_ms']:.1f} ms", f"{each['speed']['rows_per_s']:.0f}"]
-        size = f"{each['size'] / 1e6:.1f} MB" if each["size"] else "-"
-        rows.append([each["name"], share(right["value"]) if right else "-", lost, *speed, size, each["why"] or "-"])
-    told = f"Judged on {found['rows']:,} rows of the test file; at most {found['max_drop']:g} points may be lost."
-    return ["## Smaller forms", "", told, "", *lines(rows), ""]
+    page: list[str] = []
+    kinds = (
+        ("prune", "banking77, MiniLM", "category", "right"),
+        ("small_speech", "spoken digits, builtin:ctc-small", "transcribe", "WER"),
+    )
+    for section, what, target, measure in kinds:
+        found = results.get(section)
+        if not found:
+            continue
+        rows = [[what, measure, "points lost (bound)", "one row", "rows/s", "size", "what became of it"]]
+        for each in found["trials"]:
+            right, drop, pace = each["accuracy"].get(target), each["drop"].get(target), each["pace"]
+            lost = f"{drop['points']:+.2f} (< {drop['bound']:.2f})" if drop else "-"
+            if pace:
+                speed = [f"{pace[name]:.2f} times as fast" for name in ("latency", "throughput")]
+            else:
+                speed = [f"{each['speed']['p50_ms']:.1f} ms", f"{each['speed']['rows_per_s']:.0f}"]
+            size = f"{each['size'] / 1e6:.1f} MB" if each["size"] else "-"
+            rows.append([each["name"], share(right["value"]) if right else "-", lost, *speed, size, each["why"] or "-"])
+        most = f"at most {found['max_drop']:g} points may be lost"
+        page += [f"Judged on {found['rows']:,} rows of the test file; {most}.", "", *lines(rows), ""]
+    return ["## Smaller forms", "", *page] if page else []
 
 
 def serving(results: dict[str, Any]) -> list[str]:
@@ -380,9 +401,10 @@ def main() -> None:
         "## Engines",
         "",
         "Ratios are to the first way. sentence-transformers and the pipeline are at their defaults, but that the",
-        "pipeline cuts long texts as all others do; it is timed on the first 100. ResNet-50 and Wav2Vec2-base have",
-        "random weights.",
+        "pipeline cuts long texts as all others do; it is timed on the first 100. ResNet-50, Wav2Vec2-base and GPT-2",
+        "have random weights.",
         *engines(results),
+        *writing(results),
         "",
         "## Cold start and memory",
         "",

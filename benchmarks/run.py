@@ -37,11 +37,13 @@ SECTIONS = {
     "ladder_clothing": "training.py ladder clothing",
     "ladder_tile": "training.py ladder tile",
     "prune": "smaller.py prune",
+    "small_speech": "smaller.py speech",
     "boxes": "training.py boxes",
     "speech": "training.py speech",
     "engines_texts": "engines.py texts",
     "engines_pictures": "engines.py pictures",
     "engines_recordings": "engines.py recordings",
+    "engines_writing": "engines.py writing",
     "gpu_limits": "gpu.py limits",
     "gpu_texts": "gpu.py texts",
     "gpu_pictures": "gpu.py pictures",
@@ -57,7 +59,7 @@ SECTIONS = {
 }
 
 
-ON_EACH = ("banking77", "embedding", "engines_texts", "engines_pictures", "engines_recordings")
+ON_EACH = ("banking77", "embedding", "engines_texts", "engines_pictures", "engines_recordings", "engines_writing")
 """Sections whose figures are kept for each kind of machine that they were measured on."""
 
 

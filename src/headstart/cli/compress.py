@@ -33,6 +33,11 @@ def options(parser: argparse.ArgumentParser) -> None:
         "the others are fitted to do their work, without PyTorch",
     )
     add(
+        "--heads",
+        metavar="SHARES",
+        help="shares of its attention heads that are left out of every layer, such as 0.25, beside --prune or alone",
+    )
+    add(
         "--distill",
         metavar="NUMBERS",
         help="layers of a student that learns the labels and a tuned teacher's answers, such as 3 (needs PyTorch)",
@@ -60,7 +65,8 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
         precision=_parts(chosen.precision),
         layers=_numbers("--layers", chosen.layers),
         dims=_numbers("--dims", chosen.dims),
-        prune=_shares(chosen.prune),
+        prune=_shares("--prune", chosen.prune),
+        heads=_shares("--heads", chosen.heads),
         distill=_numbers("--distill", chosen.distill),
         budget=seconds(chosen.budget) if chosen.budget else 0.0,
         max_drop=chosen.max_drop,
@@ -79,11 +85,11 @@ def _parts(given: str | None) -> list[str]:
     return [each.strip() for each in (given or "").split(",") if each.strip()]
 
 
-def _shares(given: str | None) -> list[float]:
+def _shares(name: str, given: str | None) -> list[float]:
     try:
         return [float(each) for each in _parts(given)]
     except ValueError:
-        raise UsageError(f"--prune is '{given}'.", allowed="Shares between 0 and 1, such as 0.25,0.5.") from None
+        raise UsageError(f"{name} is '{given}'.", allowed="Shares between 0 and 1, such as 0.25,0.5.") from None
 
 
 def _numbers(name: str, given: str | None) -> list[int]:

@@ -92,16 +92,20 @@ class Format(ABC):
         """Return an empty string, or the reason why this engine cannot leave channels out of a network."""
         return "this engine leaves nothing out of networks"
 
-    def prune(self, network: Network, share: float, given: Sequence[Arrays], folder: Path) -> Network:
-        """Write a network whose layers have fewer channels into a folder of its own, and return it as it is there.
+    def prune(
+        self, network: Network, share: float, given: Sequence[Arrays], folder: Path, heads: float = 0.0
+    ) -> Network:
+        """Write a network whose layers have fewer channels or heads into a folder of its own, and return it.
 
-        The layout is the one of the network, so that every engine that opens it opens the smaller one.
+        The layout is the one of the network, so that engines that open it open the smaller one; a network without some
+        of its heads only some of them do.
 
         Args:
             network: one that is `prunable`.
-            share: of the channels that are left out, between 0 and 1.
-            given: encoded rows of the user's own, in batches, by which channels are chosen.
+            share: of the feed-forward channels that are left out, below 1; 0 leaves all.
+            given: encoded rows of the user's own, in batches, by which they are chosen.
             folder: what is written, in one step.
+            heads: share of the attention heads that are left out, below 1; 0 leaves all.
 
         Raises:
             UsageError: it cannot do that with this network, or not by so much.

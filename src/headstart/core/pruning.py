@@ -58,8 +58,8 @@ class Pruned:
     bias: np.ndarray
 
 
-def pruned(moments: Moments, weight: np.ndarray, keep: int) -> Pruned:
-    """Return a linear layer with `keep` of its channels.
+def pruned(moments: Moments, weight: np.ndarray, keep: int, wide: int = 1) -> Pruned:
+    """Return a linear layer with some of its channels.
 
     It minimises E|W x + b - y|² + ridge |W - weight|² over the weights of the channels that stay. The least important
     channels are left out in `STEP` parts, and what they gave is made up for by the others after each.
@@ -67,21 +67,39 @@ def pruned(moments: Moments, weight: np.ndarray, keep: int) -> Pruned:
     Args:
         moments: of its input x and of the wanted output y.
         weight: (outputs, channels), as it was.
-        keep: how many channels stay, at least 1.
+        keep: how many groups of channels stay, at least 1.
+        wide: neighbouring channels that stay or go together, such as those of an attention head.
     """
     x_mean, y_mean, covariance, cross = moments.centred()
     ridge = RIDGE * float(np.trace(covariance)) / len(covariance) + 1e-12
     inverse = np.linalg.inv(covariance + ridge * np.eye(len(covariance)))
     solved = (cross + ridge * weight) @ inverse
-    kept = np.arange(len(inverse))
-    step = max(1, -(-(len(kept) - keep) // STEP))
-    while len(kept) > keep:
-        growth = (solved**2).sum(axis=0) / np.diag(inverse)
-        out = np.sort(np.argsort(growth, kind="stable")[: min(step, len(kept) - keep)])
-        stay = np.setdiff1d(np.arange(len(kept)), out)
+    groups = np.arange(len(inverse) // wide)
+    step = max(1, -(-(len(groups) - keep) // STEP))
+    while len(groups) > keep:
+        worst = np.argsort(_growth(solved, inverse, wide), kind="stable")[: min(step, len(groups) - keep)]
+        out = _columns(np.sort(worst), wide)
+        stay = np.setdiff1d(np.arange(len(inverse)), out)
         share = np.linalg.solve(inverse[np.ix_(out, out)], inverse[np.ix_(out, stay)])
         solved = solved[:, stay] - solved[:, out] @ share
         inverse = inverse[np.ix_(stay, stay)] - inverse[np.ix_(stay, out)] @ share
-        kept = kept[stay]
+        groups = np.delete(groups, worst)
+    kept = _columns(groups, wide)
     bias = y_mean - solved @ x_mean[kept]
     return Pruned(kept, solved.astype(np.float32), bias.astype(np.float32))
+
+
+def _columns(groups: np.ndarray, wide: int) -> np.ndarray:
+    """Return the channels of some groups."""
+    return (groups[:, None] * wide + np.arange(wide)).ravel()
+
+
+def _growth(solved: np.ndarray, inverse: np.ndarray, wide: int) -> np.ndarray:
+    """Return how much the error grows without each group of channels (groups,)."""
+    if wide == 1:
+        return (solved**2).sum(axis=0) / np.diag(inverse)
+    found = []
+    for each in range(len(inverse) // wide):
+        own = _columns(np.array([each]), wide)
+        found.append(float((solved[:, own] * np.linalg.solve(inverse[np.ix_(own, own)], solved[:, own].T).T).sum()))
+    return np.array(found)

@@ -150,31 +150,58 @@ def build(network: Network, change: Change | None = None, inputs: Sequence[ov.No
     return ov.Model([op.result(x, name="hidden")], [ids, position, segment, *inputs], network.architecture)
 
 
+Linear = Callable[[str, ov.Node], ov.Node]
+"""Gives a linear layer's outputs by its name."""
+
+
 def layer(
-    network: Network,
-    tensors: Tensors,
-    each: int,
-    x: ov.Node,
-    mask: ov.Node,
-    linear: Callable[[str, ov.Node], ov.Node] | None = None,
+    network: Network, tensors: Tensors, each: int, x: ov.Node, mask: ov.Node, linear: Linear
 ) -> tuple[ov.Node, ov.Node]:
-    """Return what a layer's attention gives (rows, tokens, width), and the feed-forward channels that it leads to.
+    """Return what a layer's attention gives (rows, tokens, width), and the feed-forward channels that it leads to."""
+    attended = linear(
+        FAMILY[network.architecture].attended.format(each), heads(network, tensors, each, x, mask, linear)
+    )
+    return inner(network, tensors, each, op.add(x, attended), linear)
+
+
+def heads(
+    network: Network, tensors: Tensors, each: int, x: ov.Node, mask: ov.Node, linear: Linear | None = None
+) -> ov.Node:
+    """Return what the heads of a layer see (rows, tokens, channels), of all heads that have not been pruned.
 
     Args:
-        linear: gives a linear layer's outputs by its name; as the weights are where None.
+        linear: gives what the linear layers do; as the weights are where None.
     """
     linear = linear or (lambda name, given: _linear(tensors, name, given))
-    names, count = FAMILY[network.architecture], int(network.config[FAMILY[network.architecture].heads])
-    width = x.get_output_partial_shape(0)[2].get_length()
-    split = op.constant(np.array([0, 0, count, width // count], np.int64))
-    join = op.constant(np.array([0, 0, width], np.int64))
+    names, wide = FAMILY[network.architecture], head_width(network, tensors)
+    channels = tensors.shape(f"{names.query.format(each)}.weight")[0]
+    split = op.constant(np.array([0, 0, channels // wide, wide], np.int64))
+    join = op.constant(np.array([0, 0, channels], np.int64))
     swap = op.constant(np.array([0, 2, 1, 3], np.int64))
     parts = [linear(name.format(each), x) for name in (names.query, names.key, names.value)]
     query, key, value = (op.transpose(op.reshape(part, split, True), swap) for part in parts)
     attended = op.scaled_dot_product_attention(query, key, value, mask)
-    attended = op.reshape(op.transpose(attended, swap), join, True)
-    attended = linear(names.attended.format(each), attended)
-    x = _norm(tensors, names.attended_norm.format(each), op.add(x, attended), epsilon(network))
+    return op.reshape(op.transpose(attended, swap), join, True)
+
+
+def head_width(network: Network, tensors: Tensors) -> int:
+    """Return how many channels a head has: as many whether others have been pruned or not."""
+    names = FAMILY[network.architecture]
+    return tensors.shape(f"{names.attended.format(0)}.weight")[0] // int(network.config[names.heads])
+
+
+def inner(
+    network: Network, tensors: Tensors, each: int, attended: ov.Node, linear: Linear | None = None
+) -> tuple[ov.Node, ov.Node]:
+    """Return what a layer's attention gives once normed (rows, tokens, width), and the feed-forward channels behind it.
+
+    Args:
+        attended: the layer's input and what its attention adds to it.
+        linear: gives what the linear layers do; as the weights are where None.
+    """
+    linear = linear or (lambda name, given: _linear(tensors, name, given))
+    names = FAMILY[network.architecture]
+    x = _norm(tensors, names.attended_norm.format(each), attended, epsilon(network))
     activation = ACTIVATIONS[network.config.get(names.act, "gelu")]
     return x, activation(linear(names.inner.format(each), x))
 

@@ -12,7 +12,7 @@ from headstart.core.arrays import Arrays, Session
 from headstart.core.backbone import Network
 from headstart.core.registry import require
 from headstart.formats import _packing
-from headstart.formats._bert_graph import FAMILY, HIDDEN, Names, Tensors
+from headstart.formats._bert_graph import FAMILY, HIDDEN, Names, Tensors, head_width
 
 OPSET, LAYOUT = 20, 10
 """The first version of ONNX with a GELU of its own, and the layout of the file that knows it."""
@@ -70,14 +70,13 @@ def build(network: Network) -> bytes:
     """
     onnx = require("onnx", "onnx")
     names, tensors, graph = FAMILY[network.architecture], Tensors(network.weights), Graph(onnx)
-    count, layers = int(network.config[names.heads]), int(network.config[names.layers])
+    layers = int(network.config[names.layers])
     epsilon = float(network.config.get("layer_norm_eps", 1e-12))
     x = _embed(graph, network, names, tensors, epsilon)
     mask = _block_diagonal(graph)
-    width = len(tensors[f"{names.attended.format(0)}.bias"]) if layers else 0
-    split = graph.constant(np.array([0, 0, count, width // max(count, 1)], np.int64))
-    join = graph.constant(np.array([0, 0, width], np.int64))
-    scale = graph.constant(np.array((width / max(count, 1)) ** -0.5, np.float32))
+    wide = head_width(network, tensors) if layers else 1
+    split, join = (graph.constant(np.array([0, 0, *each], np.int64)) for each in ((-1, wide), (-1,)))
+    scale = graph.constant(np.array(wide**-0.5, np.float32))
     activation = network.config.get(names.act, "gelu")
     for each in range(layers):
         parts = [graph.linear(tensors, name.format(each), x) for name in (names.query, names.key, names.value)]

@@ -1,8 +1,9 @@
-"""The BERT family with fewer feed-forward channels in every layer, chosen and made up for on a user's own texts.
+"""The BERT family with fewer feed-forward channels or attention heads, chosen and made up for on a user's own texts.
 
-Layers are pruned one after the other. Each is fitted so that, on what the pruned layers below it give, it gives what it
-gave in the whole network; so it also makes up for what these have changed. The channels are gone from the weights, and
-the configuration tells of fewer, as many in every layer: whatever opens the network opens it so, and runs faster.
+Layers are pruned one after the other, in each first the heads. Each is fitted so that, on what the pruned layers below
+it give, it gives what it gave in the whole network; so it also makes up for what these have changed. What is left out
+is gone from the weights, as much in every layer. Of channels the configuration tells, and whatever opens the network
+opens it so. Of heads it tells as transformers up to version 4 did (`pruned_heads`); version 5 opens no such network.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from headstart.core.errors import UsageError
 from headstart.core.pruning import Moments, Pruned, pruned
 from headstart.core.written import written
 from headstart.formats import _bert_graph, _packing
-from headstart.formats._bert_graph import FAMILY, Tensors, block_diagonal, embed, epsilon, layer
+from headstart.formats._bert_graph import FAMILY, Tensors, block_diagonal, embed, epsilon, head_width
+from headstart.formats._bert_graph import heads as heads_of
+from headstart.formats._bert_graph import inner as inner_of
 from headstart.formats._openvino import op, ov
 
 TOKENS = 8
@@ -34,69 +37,114 @@ PARTS = ("weight", "bias")
 
 
 def unsupported(network: Network) -> str:
-    """Return an empty string, or the reason why channels cannot be left out of a network."""
+    """Return an empty string, or the reason why nothing can be left out of a network."""
     if network.use != "embed" or network.library != "transformers" or network.weights.suffix != ".safetensors":
-        return "channels are left out of text encoders of the BERT family in one safetensors file"
+        return "channels and heads are left out of text encoders of the BERT family in one safetensors file"
     return _bert_graph.unsupported(network)
 
 
-def prune(network: Network, share: float, given: Sequence[Arrays], core: ov.Core, folder: Path) -> Network:
-    """Write a network without a share of its feed-forward channels, and return it as it is there.
+def prune(
+    network: Network, share: float, given: Sequence[Arrays], core: ov.Core, folder: Path, heads: float = 0.0
+) -> Network:
+    """Write a network without a share of its feed-forward channels or heads, and return it as it is there.
 
     Args:
         network: one of the family, in one safetensors file.
-        share: of the channels that are left out.
+        share: of the channels that are left out; 0 leaves all.
         given: encoded texts, in batches.
+        heads: share of the attention heads that are left out; 0 leaves all.
 
     Raises:
-        UsageError: no channel would stay or go, or there are no texts.
+        UsageError: none would stay or go, or there are no texts.
     """
     names, tensors = FAMILY[network.architecture], Tensors(network.weights)
-    count = len(tensors[f"{names.inner.format(0)}.bias"])
-    keep = EVEN * round(count * (1 - share) / EVEN)
-    if not 0 < keep < count:
+    count, wide = len(tensors[f"{names.inner.format(0)}.bias"]), head_width(network, tensors)
+    whole = tensors.shape(f"{names.query.format(0)}.weight")[0] // wide
+    channels, left = EVEN * round(count * (1 - share) / EVEN), round(whole * (1 - heads))
+    if (share or not heads) and not 0 < channels < count:
         raise UsageError(
             f"{share:.0%} of {count} feed-forward channels cannot be left out.",
             allowed=f"Shares that leave a multiple of {EVEN}, and some that go, such as 0.25.",
         )
+    if heads and not 0 < left < whole:
+        raise UsageError(
+            f"{heads:.0%} of {whole} attention heads cannot be left out.",
+            allowed="Shares that leave some, and not all.",
+        )
+    keep = (left if heads else 0, channels if share else 0)
     weights = {name: tensors.file.get_tensor(name) for name in list(tensors.file.keys())}
-    for each, found in enumerate(_layers(network, tensors, keep, given, core)):
-        inner, outer = names.inner.format(each), names.outer.format(each)
-        old = {f"{name}.{part}": tensors.names[f"{name}.{part}"] for name in (inner, outer) for part in PARTS}
-        weights |= {old[f"{inner}.{part}"]: weights[old[f"{inner}.{part}"]][found.kept] for part in PARTS}
-        for part, values in zip(PARTS, (found.weight, found.bias), strict=True):
-            name = old[f"{outer}.{part}"]
-            weights[name] = values.astype(weights[name].dtype)
-    made = written(network, folder, lambda out: save_file(weights, out, {"format": "pt"}), {names.channels: keep})
+    changes: dict[str, Any] = {names.channels: channels} if share else {}
+    for each, (attention, feed) in enumerate(_layers(network, tensors, keep, given, core)):
+        if attention is not None:
+            before = [name.format(each) for name in (names.query, names.key, names.value)]
+            _put(weights, tensors, before, names.attended.format(each), attention)
+            kept = set((attention.kept[::wide] // wide).tolist())
+            changes.setdefault("pruned_heads", {})[str(each)] = [one for one in range(whole) if one not in kept]
+        if feed is not None:
+            _put(weights, tensors, [names.inner.format(each)], names.outer.format(each), feed)
+    made = written(network, folder, lambda out: save_file(weights, out, {"format": "pt"}), changes)
     parameters = sum(int(each.size) for each in weights.values())
     return replace(made, backbone=replace(made.backbone, parameters=parameters))
 
 
-def _layers(network: Network, tensors: Tensors, keep: int, given: Sequence[Arrays], core: ov.Core) -> list[Pruned]:
-    """Return each layer's outer feed-forward part with fewer channels."""
-    names, made = FAMILY[network.architecture], list[Pruned]()
+def _put(weights: dict[str, np.ndarray], tensors: Tensors, before: Sequence[str], behind: str, found: Pruned) -> None:
+    """Leave channels out of the layers that give them, and put the layer behind them in place of its old self."""
+    for name in before:
+        for part in PARTS:
+            own = tensors.names[f"{name}.{part}"]
+            weights[own] = weights[own][found.kept]
+    for part, values in zip(PARTS, (found.weight, found.bias), strict=True):
+        own = tensors.names[f"{behind}.{part}"]
+        weights[own] = values.astype(weights[own].dtype)
+
+
+def _layers(
+    network: Network, tensors: Tensors, keep: tuple[int, int], given: Sequence[Arrays], core: ov.Core
+) -> list[tuple[Pruned | None, Pruned | None]]:
+    """Return each layer's attention with fewer heads, and its outer feed-forward part with fewer channels.
+
+    Args:
+        keep: how many heads and how many channels stay; 0 for all of them.
+    """
+    names, made = FAMILY[network.architecture], list[tuple[Pruned | None, Pruned | None]]()
+    wide, (left, channels) = head_width(network, tensors), keep
     packed = _packed(given, TOKENS * len(tensors[f"{names.inner.format(0)}.bias"]))
     embedded = _embedded(network, tensors, core)
     whole = [embedded(each) for each in packed]
     mine = list(whole)
     for each in range(int(network.config[names.layers])):
-        run = _layer(network, tensors, each, core)
+        see, feed = _heads(network, tensors, each, core), _inner(network, tensors, each, core)
+        weight, bias = (tensors[f"{names.attended.format(each)}.{part}"] for part in PARTS)
+        seen = [see(x, batch.segment) for x, batch in zip(whole, packed, strict=True)]
+        aims = [x + own @ weight.T + bias for x, own in zip(whole, seen, strict=True)]
+        if each:
+            seen = [see(x, batch.segment) for x, batch in zip(mine, packed, strict=True)]
+        attention, moments = None, Moments(*weight.shape[::-1])
+        if left:
+            for x, own, aim, batch in zip(mine, seen, aims, packed, strict=True):
+                real = batch.segment >= 0
+                moments.add(own[real], (aim - x)[real])
+            attention = pruned(moments, weight, left, wide)
+            seen, weight, bias = [own[..., attention.kept] for own in seen], attention.weight, attention.bias
+        mine = [x + own @ weight.T + bias for x, own in zip(mine, seen, strict=True)]
+
         weight, bias = (tensors[f"{names.outer.format(each)}.{part}"] for part in PARTS)
-        moments, inside = Moments(*weight.shape[::-1]), []
+        outer, moments, inside = None, Moments(*weight.shape[::-1]), []
         for place, batch in enumerate(packed):
-            attended, inner = run(whole[place], batch.segment)
+            attended, inner = feed(aims[place])
             wanted = attended + inner @ weight.T + bias
-            if each:
-                attended, inner = run(mine[place], batch.segment)
-            real = batch.segment >= 0
-            moments.add(inner[real], (wanted - attended)[real])
-            inside.append((attended, inner))
             whole[place] = _norm(network, tensors, each, wanted)
-        found = pruned(moments, weight, keep)
-        for place, (attended, inner) in enumerate(inside):
-            outer = attended + inner[..., found.kept] @ found.weight.T + found.bias
-            mine[place] = _norm(network, tensors, each, outer)
-        made.append(found)
+            attended, inner = feed(mine[place])
+            if channels:
+                real = batch.segment >= 0
+                moments.add(inner[real], (wanted - attended)[real])
+            inside.append((attended, inner))
+        if channels:
+            outer = pruned(moments, weight, channels)
+            inside = [(attended, inner[..., outer.kept]) for attended, inner in inside]
+            weight, bias = outer.weight, outer.bias
+        mine = [_norm(network, tensors, each, attended + inner @ weight.T + bias) for attended, inner in inside]
+        made.append((attention, outer))
     return made
 
 
@@ -121,15 +169,24 @@ def _embedded(network: Network, tensors: Tensors, core: ov.Core) -> Any:
     return lambda batch: np.array(request.infer([batch.ids, batch.position])[0])
 
 
-def _layer(network: Network, tensors: Tensors, each: int, core: ov.Core) -> Any:
-    """Return what turns a layer's input and its segments into what `layer` says, as the whole network does it."""
-    width = len(tensors[f"{FAMILY[network.architecture].outer.format(each)}.bias"])
+def _heads(network: Network, tensors: Tensors, each: int, core: ov.Core) -> Any:
+    """Return what turns a layer's input and its segments into what its heads see."""
+    width = tensors.shape(f"{FAMILY[network.architecture].attended.format(each)}.weight")[0]
     x, segment = op.parameter([-1, -1, width], np.float32, "x"), op.parameter([-1, -1], np.int32, "segment")
-    found = layer(network, tensors, each, x, block_diagonal(segment))
-    request = _compiled(ov.Model([op.result(part) for part in found], [x, segment], "layer"), core)
+    found = heads_of(network, tensors, each, x, block_diagonal(segment))
+    request = _compiled(ov.Model([op.result(found)], [x, segment], "heads"), core)
+    return lambda x, segment: np.array(request.infer([x, segment])[0])
 
-    def run(x: np.ndarray, segment: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        outputs = request.infer([x, segment])
+
+def _inner(network: Network, tensors: Tensors, each: int, core: ov.Core) -> Any:
+    """Return what turns what attention gives, its input added, into what `inner` of the graph says."""
+    width = tensors.shape(f"{FAMILY[network.architecture].attended.format(each)}.weight")[0]
+    x = op.parameter([-1, -1, width], np.float32, "x")
+    found = inner_of(network, tensors, each, x)
+    request = _compiled(ov.Model([op.result(part) for part in found], [x], "inner"), core)
+
+    def run(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        outputs = request.infer([x])
         return np.array(outputs[0]), np.array(outputs[1])
 
     return run

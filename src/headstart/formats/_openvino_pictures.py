@@ -76,3 +76,8 @@ class PixelSession(Session):
         """Return the output."""
         given = np.ascontiguousarray(arrays["pixels"], np.float32)
         return {self.output: np.array(self.request.infer([given], share_inputs=True)[0], np.float32)}
+
+
+def session(compiled: Any, network: Network) -> Session:
+    """Return what runs a compiled graph."""
+    return PixelSession(compiled)

@@ -78,3 +78,8 @@ class SampleSession(Session):
         if self.use != "transcribe":
             return {self.output: np.stack(ordered)}
         return {self.output: np.concatenate(ordered), "frames": np.array([len(each) for each in ordered], np.int64)}
+
+
+def session(compiled: Any, network: Network) -> Session:
+    """Return what runs a compiled graph."""
+    return SampleSession(compiled, network)

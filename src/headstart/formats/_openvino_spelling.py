@@ -84,3 +84,8 @@ class SpellingSession(Session):
                 logits[row] = np.array(letters[:frames], np.float32)
         ordered = [logits[row] for row in range(len(lengths))]
         return {"logits": np.concatenate(ordered), "frames": np.array([len(each) for each in ordered], np.int64)}
+
+
+def session(compiled: Any, network: Network) -> Session:
+    """Return what runs a compiled graph."""
+    return SpellingSession(compiled, network)

@@ -28,7 +28,13 @@ from headstart.core.files import atomic_folder, cache_folder
 from headstart.core.format import Unfit
 from headstart.core.gpu import gpu
 from headstart.core.registry import require
-from headstart.formats import _openvino_pictures, _openvino_sound, _openvino_spelling, _openvino_writing
+from headstart.formats import (
+    _openvino_pictures,
+    _openvino_reading,
+    _openvino_sound,
+    _openvino_spelling,
+    _openvino_writing,
+)
 from headstart.formats._heads import check_names
 from headstart.formats._openvino import ov
 from headstart.formats.torch import Torch
@@ -40,7 +46,13 @@ LARGEST = 8_000_000_000
 GRAPH, REASON = "graph.xml", "unfit.txt"
 CARRIED = "openvino_graph"
 """The folder within a network's own that holds its graph, where a bundle carries it."""
-KINDS: tuple[Any, ...] = (_openvino_pictures, _openvino_sound, _openvino_spelling, _openvino_writing)
+KINDS: tuple[Any, ...] = (
+    _openvino_pictures,
+    _openvino_reading,
+    _openvino_sound,
+    _openvino_spelling,
+    _openvino_writing,
+)
 """Each says which networks it concerns, what they are traced with, and how their graphs run."""
 
 
@@ -78,13 +90,7 @@ def exact(network: Network) -> str:
 
 def session(compiled: Any, network: Network) -> Session:
     """Return what runs a compiled graph."""
-    if _openvino_sound.concerns(network):
-        return _openvino_sound.SampleSession(compiled, network)
-    if _openvino_spelling.concerns(network):
-        return _openvino_spelling.SpellingSession(compiled, network)
-    if _openvino_writing.concerns(network):
-        return _openvino_writing.WritingSession(compiled, network)
-    return _openvino_pictures.PixelSession(compiled)
+    return _kind(network).session(compiled, network)
 
 
 def place(network: Network) -> Path:

@@ -30,6 +30,8 @@ HIDDEN = -1e9
 """What is added to the score of a token that is not seen."""
 LONGEST = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length")
 """What configurations call the most tokens that a network reads."""
+LENGTHENED = ("dynamic", "longrope", "su")
+"""Kinds of rotary positions that differ where a text is longer, which a trace would fix."""
 OTHERS = (
     "no_repeat_ngram_size",
     "encoder_no_repeat_ngram_size",
@@ -71,7 +73,11 @@ def unsupported(network: Network) -> str:
         return "its weights are not in one file"
     if size > MOST:
         return f"its graph would take {size / 1e9:.1f} GB"
-    plain = (None, False, 0, 1, 1.0, [])
+    turned = network.config.get("rope_scaling") or network.config.get("rope_parameters") or {}
+    kind = str(turned.get("rope_type") or turned.get("type") or "") if isinstance(turned, dict) else ""
+    if kind in LENGTHENED:
+        return f"its positions depend on how long a text is ({kind})"
+    plain: tuple[Any, ...] = (None, False, 0, 1, 1.0, [])
     asked = [name for name in OTHERS if own_settings(network).get(name) not in plain]
     return f"it asks for {', '.join(asked)}, which PyTorch's library knows" if asked else ""
 
@@ -93,7 +99,7 @@ def longest(network: Network) -> int | None:
 def examples(network: Network) -> list[Arrays]:
     """Return texts of tokens by chance, whose last tokens are judged: alone, so that no sum hides a difference."""
     rng, most = np.random.default_rng(0), longest(network) or max(map(max, LENGTHS))
-    found = []
+    found = list[Arrays]()
     for lengths in LENGTHS:
         counts = np.minimum(lengths, most).astype(np.int32)
         ids = rng.integers(0, int(network.config["vocab_size"]), counts.sum()).astype(np.int32)
@@ -292,3 +298,8 @@ def _numbers(value: Any) -> list[int]:
     if value is None:
         return []
     return [int(each) for each in (value if isinstance(value, (list, tuple)) else [value])]
+
+
+def session(compiled: Any, network: Network) -> Session:
+    """Return what runs a compiled graph."""
+    return WritingSession(compiled, network)

@@ -33,6 +33,8 @@ def _module(network: Network) -> str:
 
 def unsupported(network: Network) -> str:
     """Return an empty string, or why no file here can run the network."""
+    if network.config.get("pruned_heads"):
+        return "attention heads were left out of it, and transformers opens no such network"
     if importlib.util.find_spec(_module(network)) is None:
         return f"it reads {network.backbone.modality}, which is not run with transformers"
     module = importlib.import_module(_module(network))

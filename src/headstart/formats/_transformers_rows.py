@@ -82,6 +82,32 @@ def scores_at(module: Any, inputs: dict[str, Any], wanted: Any) -> Any:
     return logits[0] if narrowed else logits[wanted]
 
 
+def logits_at(module: Any, inputs: dict[str, Any], wanted: Any) -> Any:
+    """Return the logits (n, k, vocabulary) of wanted places (n, k), running the wide head on those only; can be traced.
+
+    Args:
+        module: a model with a head behind its `base_model`.
+        inputs: what it reads.
+    """
+    narrowed = []
+
+    def at_wanted(each: Any) -> Any:
+        return each.gather(1, wanted[:, :, None].expand(-1, -1, each.shape[2]))
+
+    def narrow(_module: Any, _given: Any, output: Any) -> Any:
+        narrowed.append(True)
+        output["last_hidden_state"] = at_wanted(output["last_hidden_state"])
+        return output
+
+    hook = module.base_model.register_forward_hook(narrow)
+    try:
+        logits = module(**inputs).logits
+    finally:
+        hook.remove()
+    # Some call what is inside their base model, whose hooks they pass by.
+    return logits if narrowed else at_wanted(logits)
+
+
 def keeps_apart(module: Any) -> bool:
     """Return whether a decoder reads a text in a shared row as it reads it alone.
 

@@ -15,7 +15,7 @@ from headstart.core.backbone import Network
 from headstart.core.errors import HubError, UsageError, listed
 from headstart.formats._pairs import pairs_loss
 from headstart.formats._transformers import config_of, load, torch, transformers
-from headstart.formats._transformers_rows import scores_at
+from headstart.formats._transformers_rows import logits_at, scores_at
 from headstart.formats._transformers_writing import Writer
 
 CLASSES = {
@@ -97,6 +97,23 @@ class TextNetwork:
             return {"start": found["start_logits"], "end": found["end_logits"]}
         name, read = ("embedding", self._pooled) if self.use == "embed" else ("logits", self._logits)
         return {name: self._each_text(given, read)}
+
+    def beside(self, ids: Any, mask: Any, kinds: Any, wanted: Any = None) -> Any:
+        """Return what the use asks for of texts side by side, before it is pooled or put in the order of flat tokens.
+
+        Args:
+            ids, mask, kinds: (n, tokens) of tokens, where there are any, and of their kinds.
+            wanted: (n, k) places whose hidden words are asked for.
+        """
+        inputs = {"input_ids": ids, "attention_mask": mask}
+        if self.reads_types and (self.kinds is None or self.kinds > 1):
+            inputs["token_type_ids"] = kinds
+        if wanted is not None:
+            return logits_at(self.module, inputs, wanted)
+        output = self.module(**inputs)
+        if self.use == "answer":
+            return output.start_logits, output.end_logits
+        return output.last_hidden_state if self.use == "embed" else output.logits
 
     def flat(self) -> Any:
         """Return what reads texts without padding, on a GPU; None where the network cannot."""

@@ -15,7 +15,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 from headstart.core.errors import DataError, ResourceError, UsageError
 from headstart.formats._sampling import Sampler, drawing
 from headstart.formats._transformers import quiet, torch, transformers
-from headstart.formats._transformers_rows import keeps_apart, laid_out, scores_at
+from headstart.formats._transformers_rows import keeps_apart, laid_out, logits_at, scores_at
 
 WAIT = 0.2
 """Seconds between two looks at whether the reader has gone away."""
@@ -127,25 +127,8 @@ class Writer:
         """
         cache = DynamicCache()
         cache.layers = [_layer(*pair) for pair in zip(past[::2], past[1::2], strict=True)]
-        narrowed = []
-
-        def at_wanted(each: Any) -> Any:
-            return each.gather(1, wanted[:, :, None].expand(-1, -1, each.shape[2]))
-
-        def narrow(_module: Any, _given: Any, output: Any) -> Any:
-            narrowed.append(True)
-            output["last_hidden_state"] = at_wanted(output["last_hidden_state"])
-            return output
-
-        hook = self.module.base_model.register_forward_hook(narrow)
-        try:
-            logits = self.module(
-                input_ids=ids, attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True
-            ).logits
-        finally:
-            hook.remove()
-        # Some call what is inside their base model, whose hooks they pass by.
-        logits = logits if narrowed else at_wanted(logits)
+        inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": position}
+        logits = logits_at(self.module, {**inputs, "past_key_values": cache, "use_cache": True}, wanted)
         return (logits, *(each for layer in cache.layers for each in (layer.keys, layer.values)))
 
     def generate(self, given: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

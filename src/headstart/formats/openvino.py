@@ -134,15 +134,17 @@ class OpenVINO(Format):
         """Return an empty string for a text encoder of the BERT family in safetensors, else why not."""
         return _bert_prune.unsupported(network)
 
-    def prune(self, network: Network, share: float, given: Sequence[Arrays], folder: Path) -> Network:
-        """Write a text encoder with fewer feed-forward channels.
+    def prune(
+        self, network: Network, share: float, given: Sequence[Arrays], folder: Path, heads: float = 0.0
+    ) -> Network:
+        """Write a text encoder with fewer feed-forward channels or attention heads.
 
         Raises:
-            UsageError: it is another network, there are no texts, or no channel would stay or go.
+            UsageError: it is another network, there are no texts, or nothing would stay or go.
         """
         if self.prunable(network):
-            return super().prune(network, share, given, folder)
-        return _bert_prune.prune(network, share, given, _core(), folder)
+            return super().prune(network, share, given, folder, heads)
+        return _bert_prune.prune(network, share, given, _core(), folder, heads)
 
     def operations(self, network: Network, encoded: Arrays) -> float:
         """Return the operations of matrix products, convolutions and attention, padding included."""

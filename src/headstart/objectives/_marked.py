@@ -57,7 +57,7 @@ class Boxes(Examples):
         parts = [self._one(int(row), epoch) for row in rows]
         sides = np.array([pixels.shape[1:] for pixels, _, _ in parts], np.int64)
         high, wide = sides.max(0)
-        stacked = np.zeros((len(parts), 3, high, wide), np.float32)
+        stacked = np.zeros((len(parts), parts[0][0].shape[0], high, wide), np.float32)
         for number, (pixels, _, _) in enumerate(parts):
             stacked[number, :, : pixels.shape[1], : pixels.shape[2]] = pixels
         arrays = {

@@ -41,6 +41,7 @@ def compress(
     layers: Sequence[int] = (),
     dims: Sequence[int] = (),
     prune: Sequence[float] = (),
+    heads: Sequence[float] = (),
     distill: Sequence[int] = (),
     budget: float = 0.0,
     max_drop: float = 0.5,
@@ -62,6 +63,7 @@ def compress(
         dims: how many dimensions of its vectors are to stay.
         prune: shares of a text encoder's feed-forward channels that are left out; the others are fitted to do their
             work by least squares, on training rows.
+        heads: shares of its attention heads that are left out, of the whole encoder or of those that `prune` names.
         distill: how many layers a student is to have, which is trained on the labels and a tuned teacher's answers.
         budget: seconds that training may take for each form that is trained. With it, pruned encoders also learn to
             give the vectors of the whole one, and where no form is named, a student is tried; without it, nothing is
@@ -81,14 +83,17 @@ def compress(
     progress = progress or Quiet()
     if not 0 <= max_drop <= 100:
         raise UsageError(f"--max-drop is {max_drop}.", allowed="Points from 0 to 100.")
-    for share in prune:
-        if not 0 < share < 1:
-            raise UsageError(f"--prune is {share:g}.", allowed="Shares between 0 and 1, such as 0.25,0.5.")
+    for name, shares in (("prune", prune), ("heads", heads)):
+        for share in shares:
+            if not 0 < share < 1:
+                raise UsageError(f"--{name} is {share:g}.", allowed="Shares between 0 and 1, such as 0.25,0.5.")
     if budget < 0:
         raise UsageError(f"--budget is {budget:g}.", allowed="Seconds from 0, or a time such as 5m.")
     taught = is_taught(bundle)
     if taught:
-        refuse_other_forms({"layers": layers, "dims": dims, "prune": prune, "distill": distill, "budget": budget})
+        refuse_other_forms(
+            {"layers": layers, "dims": dims, "prune": prune, "heads": heads, "distill": distill, "budget": budget}
+        )
     own = Path(bundle)
     place = Path(out) if out else own.with_name(f"{own.resolve().name}-compressed")
     Bundle.check_place(place)
@@ -105,7 +110,7 @@ def compress(
             allowed=f"At least {LEAST}.",
             hint="Give more labelled rows with --test TABLE.",
         )
-    wanted = Wanted(precision, layers, dims, prune, distill, budget).resolved(whole.opened)
+    wanted = Wanted(precision, layers, dims, prune, heads, distill, budget).resolved(whole.opened)
     with tempfile.TemporaryDirectory(prefix="headstart-") as folder:
         workshop = Workshop(whole, rows, recipe, Path(folder), model.path.resolve())
         return _gate(model, workshop, wanted, max_drop, place, progress)

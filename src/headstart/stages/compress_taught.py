@@ -286,6 +286,8 @@ def _drop(bench: Bench, before: Sat, after: Sat, forms: int) -> dict[str, float]
     key = bench.objective.primary
     first, second = before.figures[key], after.figures[key]
     drawn = bench.exam.drawn(before, after)
+    if drawn is None:
+        raise DataError(f"No {NAMES.get(key, key)} can be told of these rows.")
     share = key not in UNLIKELY
     lost = (drawn[:, 0] - drawn[:, 1]) if bench.objective.higher else (drawn[:, 1] - drawn[:, 0])
     points = first - second if bench.objective.higher else second - first

@@ -7,12 +7,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
+from typing import Any, Protocol
 
 import numpy as np
 
 from headstart.core.dataset import take_rows
 from headstart.core.source import Table
-from headstart.runtime import Runtime
 
 ROUNDS = 7
 """Times that all models are timed, one after the other, so that a busy machine hits them alike."""
@@ -22,6 +22,13 @@ FASTER, SLOWER = 1.03, 0.97
 """Ratios of speed that count as faster, and as slower."""
 RISK = 0.05
 """Chance that a bound does not hold."""
+
+
+class Answering(Protocol):
+    """What answers rows, and can be timed."""
+
+    def predict(self, table: Table) -> Any:
+        """Answer rows."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ class Merit:
         return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
 
 
-def timed(runtimes: Mapping[str, Runtime], table: Table, rounds: int = ROUNDS, many: int = MANY) -> dict[str, Timing]:
+def timed(runtimes: Mapping[str, Answering], table: Table, rounds: int = ROUNDS, many: int = MANY) -> dict[str, Timing]:
     """Time models on the same rows, one after the other in every round.
 
     Args:
@@ -107,7 +114,7 @@ def timed(runtimes: Mapping[str, Runtime], table: Table, rounds: int = ROUNDS, m
     return {name: Timing(np.array(singles[name]), np.array(batches[name])) for name in runtimes}
 
 
-def _seconds(runtime: Runtime, table: Table) -> float:
+def _seconds(runtime: Answering, table: Table) -> float:
     started = time.perf_counter()
     runtime.predict(table)
     return time.perf_counter() - started

@@ -141,12 +141,17 @@ class Workshop:
         found = self.with_networks(f"{wanted} layers", made)
         return replace(found, refit=lambda: self.heads_for(found))
 
-    def with_fewer_channels(self, share: float) -> Variant:
+    def pruned(self, share: float, attention: float = 0.0) -> Variant:
         """Return the model without a share of its text encoder's channels, and heads fitted to what it gives then.
 
+        Args:
+            share: of the feed-forward channels that are left out; 0 leaves all.
+            attention: share of the attention heads that are left out; 0 leaves all.
+
         Raises:
-            UsageError: it has no channels that can be left out, or not so many, or there are no training rows.
+            UsageError: it has none that can be left out, or not so many, or there are no training rows.
         """
+        told = without(share, attention)
         made = {}
         for name, each in self.whole.opened.items():
             able = (engine for _, engine in engines_of(each.network, each.format))
@@ -154,16 +159,16 @@ class Workshop:
             if maker is None:
                 made[name] = each
                 continue
-            folder = self.folder / f"pruned{share:g}" / name
-            network = maker.prune(each.network, share, self._calibration(name, each, TEXTS), folder)
-            tuned = f"{each.tuned}, {percent(share)} pruned".removeprefix(", ")
+            folder = self.folder / f"pruned{share:g}-{attention:g}" / name
+            network = maker.prune(each.network, share, self._calibration(name, each, TEXTS), folder, attention)
+            tuned = f"{each.tuned}, {told}".removeprefix(", ")
             made[name] = self.as_before(each, start(network, each.format, precision=each.precision), tuned=tuned)
         if all(made[name] is each for name, each in self.whole.opened.items()):
             raise UsageError(
-                "No network of this model has channels that can be left out. Text encoders of the BERT family in one "
+                "No network of this model has parts that can be left out. Text encoders of the BERT family in one "
                 "safetensors file have."
             )
-        found = self.with_networks(f"pruned {percent(share)}", made)
+        found = self.with_networks(told, made)
         return replace(found, refit=lambda: self.heads_for(found))
 
     def with_dimensions(self, wanted: int) -> Variant:
@@ -236,6 +241,12 @@ class Workshop:
         fitted = methods.head_methods()["probe"]().fit(job)
         task = old.task.calibrate(fitted.held_out, y, self.recipe.precision_target)
         return Target(task, shrink(fitted.head), old.baseline)
+
+
+def without(share: float, attention: float) -> str:
+    """Return the name of a form without a share of its channels and a share of its attention heads."""
+    parts = [f"pruned {percent(share)}" if share else "", f"{percent(attention)} fewer heads" if attention else ""]
+    return ", ".join(filter(None, parts))
 
 
 def percent(share: float) -> str:

@@ -11,15 +11,15 @@ from headstart.core.errors import MissingExtra
 from headstart.core.layers import layer_count
 from headstart.stages import students
 from headstart.stages.networks import Opened, engines_of
-from headstart.stages.smaller import CALLED, Variant, Workshop, percent
+from headstart.stages.smaller import CALLED, Variant, Workshop, without
 
 FORMS = ("int8", "f16")
 SHARES = (2 / 3, 1 / 2)
 """Shares of a transformer's layers that are tried."""
 DIMENSIONS = (128, 64)
 """Dimensions that vectors are brought to."""
-PRUNED = (0.5,)
-"""Shares of the feed-forward channels that are left out."""
+PRUNED, HEADS = (0.5,), (0.25,)
+"""Shares of the feed-forward channels that are left out, and of the attention heads beside them."""
 DISTILLING = 600.0
 """Seconds that a distilled form may take where nothing else is said."""
 
@@ -33,6 +33,7 @@ class Wanted:
         layers: how many layers stay.
         dimensions: how many dimensions of the vectors stay.
         prune: shares of the feed-forward channels that are left out.
+        heads: shares of the attention heads that are left out, of each of these.
         distill: how many layers a student has.
         budget: seconds that training may take for each form that is trained; 0 trains none but students.
     """
@@ -41,12 +42,13 @@ class Wanted:
     layers: Sequence[int] = ()
     dimensions: Sequence[int] = ()
     prune: Sequence[float] = ()
+    heads: Sequence[float] = ()
     distill: Sequence[int] = ()
     budget: float = 0.0
 
     def resolved(self, opened: Mapping[str, Opened]) -> Wanted:
         """Return it with the usual forms where it names none."""
-        named = self.precisions or self.layers or self.dimensions or self.prune or self.distill
+        named = self.precisions or self.layers or self.dimensions or self.prune or self.heads or self.distill
         return self if named else _usual(opened, self.budget)
 
     def makers(self, workshop: Workshop) -> dict[str, Callable[[], Variant]]:
@@ -58,12 +60,15 @@ class Wanted:
             found[CALLED.get(name, name)] = made
         for number in self.layers:
             found |= self._also_in_int8(f"{number} layers", _later(workshop.with_layers, number), workshop)
-        for share in self.prune:
-            made = _later(workshop.with_fewer_channels, share)
-            found |= self._also_in_int8(f"pruned {percent(share)}", made, workshop)
-            if self.budget:
+        for share, attention in [(share, heads) for share in self.prune or (0.0,) for heads in (0.0, *self.heads)]:
+            if not share and not attention:
+                continue
+            name = without(share, attention)
+            made = _later(workshop.pruned, share, attention)
+            found |= self._also_in_int8(name, made, workshop)
+            if self.budget and not attention:
                 made = _later(students.imitating, workshop, made, self.budget)
-                found |= self._also_in_int8(f"pruned {percent(share)}, trained", made, workshop)
+                found |= self._also_in_int8(f"{name}, trained", made, workshop)
         for number in self.distill:
             made = _later(students.distilled, workshop, number, self.budget or DISTILLING)
             found |= self._also_in_int8(f"distilled to {number} layers", made, workshop)
@@ -97,6 +102,7 @@ def _usual(opened: Mapping[str, Opened], budget: float) -> Wanted:
         layers,
         [each for each in DIMENSIONS if each < width],
         PRUNED if prunable else (),
+        HEADS if prunable else (),
         layers[-1:] if budget else (),
         budget,
     )

@@ -83,3 +83,15 @@ def test_fewer_tokens_than_channels_do(rng):
     x, weight = rng.normal(size=(6, 40)), rng.normal(size=(4, 40))
     y = x @ weight.T
     assert error(pruned(moments(x, y), weight, 20), x, y) < 0.01 * y.var()
+
+
+def test_channels_that_belong_together_go_together(rng):
+    x, weight = rng.normal(size=(500, 12)), rng.normal(size=(4, 12))
+    weight[:, 3:6] = 0
+    x[:, 9:12] = x[:, 6:9] @ rng.normal(size=(3, 3))  # says what another group says
+    y = x @ weight.T + 2
+    found = pruned(moments(x, y), weight, 2, 3)
+    assert found.kept.tolist() in ([0, 1, 2, 6, 7, 8], [0, 1, 2, 9, 10, 11])
+    assert error(found, x, y) < 0.01 * y.var()
+    alone = pruned(moments(x, y), weight, 12, 1)
+    np.testing.assert_array_equal(pruned(moments(x, y), weight, 4, 3).kept, alone.kept)

@@ -110,7 +110,9 @@ def test_ranges_are_chosen_by_at_most_so_many_rows(network, encoded):
 
 def test_what_cannot_be_compressed_is_told(network, encoded, tmp_path):
     form = OpenVINO().compress(network, "f16", [], tmp_path / "f16")
-    with pytest.raises(UsageError, match=r"no form 'int4'.*'int8', 'f16'"):
+    with pytest.raises(UsageError, match=r"no form 'int3'.*'int8', 'f16', 'int4'"):
+        OpenVINO().compress(network, "int3", [], tmp_path / "int3")
+    with pytest.raises(UsageError, match=r"four bits are for networks that write"):
         OpenVINO().compress(network, "int4", [], tmp_path / "int4")
     with pytest.raises(UsageError, match="no form 'int8'"):
         OpenVINO().compress(form, "int8", [encoded], tmp_path / "int8")

@@ -145,7 +145,9 @@ def test_a_checkpoint_that_holds_code_is_refused(tmp_path):
         Torch().open(network, "f32", 1)
 
 
-def test_other_uses_are_left_to_torch(tmp_path):
+def test_weights_in_no_one_safetensors_file_are_left_to_torch(tmp_path):
     folder = toys.bert(tmp_path, "BertForMaskedLM")
-    assert "fill mask" in OpenVINO().supports(at(folder, "fill_mask"))
+    network = at(folder, "fill_mask")
+    shards = replace(network, weights=folder / "model.safetensors.index.json")
+    assert OpenVINO().supports(network) == "" and "one file" in OpenVINO().supports(shards)
     assert OpenVINO().supports(at(folder, "embed")) == Torch().supports(at(folder, "fill_mask")) == ""

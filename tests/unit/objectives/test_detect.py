@@ -67,6 +67,13 @@ def test_boxes_may_be_json_text():
     assert np.array_equal(plain.batch(rows)["boxes"], text.batch(rows)["boxes"])
 
 
+def test_networks_that_read_grey_pictures_learn_from_them():
+    table = shapes.table(2)
+    given = {"labels": ["disc", "square"], "preprocessing": {**LETTERBOX, "channels": "grey"}}
+    batch = objective(table).examples(network(**given), table, 0).batch(np.arange(2), 1)
+    assert batch["pixels"].shape == (2, 1, 96, 96) and batch["pixels"].std() > 0
+
+
 @pytest.mark.parametrize(
     ("column", "told"),
     [

@@ -28,8 +28,8 @@ class Shop:
     def __init__(self):
         self.asked = []
 
-    def with_fewer_channels(self, share):
-        self.asked.append(share)
+    def pruned(self, share, attention):
+        self.asked.append((share, attention))
         return f"without {share}"
 
     def in_form(self, form, of=None):
@@ -47,7 +47,18 @@ def test_a_form_is_made_once_and_then_in_eight_bits(opened):
         "without 0.5",
         "without 0.5 in int8",
     ]
-    assert shop.asked == [0.25, 0.5]
+    assert shop.asked == [(0.25, 0.0), (0.5, 0.0)]
+
+
+def test_heads_go_beside_channels_or_alone():
+    names = list(Wanted(prune=[0.5], heads=[0.25]).makers(Shop()))
+    assert names == ["pruned 50 %", "pruned 50 %, 25 % fewer heads"]
+    shop = Shop()
+    makers = Wanted(heads=[0.25, 0.5]).makers(shop)
+    assert list(makers) == ["25 % fewer heads", "50 % fewer heads"] and [make() for make in makers.values()]
+    assert shop.asked == [(0.0, 0.25), (0.0, 0.5)]
+    # What trains a network does not open one without some of its heads.
+    assert "pruned 50 %, 25 % fewer heads, trained" not in Wanted(prune=[0.5], heads=[0.25], budget=9).makers(Shop())
 
 
 def test_a_budget_adds_what_is_trained():
@@ -68,8 +79,8 @@ def test_where_nothing_can_be_left_out_it_is_not_tried_unasked_and_told_where_it
     assert not Wanted().resolved({"text": form}).prune
     none = Ground(None, None, None, "")
     shop = Workshop(Variant("as it is", {"text": form}, [], {}), none, Recipe(), tmp_path, tmp_path)
-    with pytest.raises(UsageError, match="channels that can be left out"):
-        shop.with_fewer_channels(0.5)
+    with pytest.raises(UsageError, match="parts that can be left out"):
+        shop.pruned(0.5)
 
 
 def test_a_student_stands_in_for_one_network_of_texts_alone(opened, tmp_path):
