@@ -19,8 +19,6 @@ from headstart.formats import _bert_graph
 from headstart.formats._openvino import ov
 
 USES = ("answer", "classify", "embed", "fill_mask", "tag_tokens", "zero_shot")
-MOST = 2 << 30
-"""Bytes of weights above which none is traced: the graph takes as much of the disk again."""
 LENGTHS = ((7, 4), (3, 12, 5), (1,), (800,))
 """Tokens of the texts that it is traced with, and then compared with: some attend otherwise where a text is long."""
 SPARE = 8
@@ -38,14 +36,11 @@ def concerns(network: Network) -> bool:
 
 def unsupported(network: Network) -> str:
     """Return an empty string, or why it is not traced."""
-    size = network.weights.stat().st_size if network.weights.is_file() else 0
-    if not size or network.weights.suffix == ".json":
-        return "its weights are not in one file"
     if network.config.get("is_encoder_decoder"):
         return "it is an encoder with a decoder"
     if str(network.config.get("attention_type", "")) == "block_sparse":
         return "it attends otherwise where a text is long"
-    return f"its graph would take {size / 1e9:.1f} GB" if size > MOST else ""
+    return ""
 
 
 def examples(network: Network) -> list[Arrays]:

@@ -14,8 +14,6 @@ from headstart.formats._wav2vec2 import FAMILY, alike, least
 USES = ("classify", "embed", "transcribe")
 LENGTHS = ((16_000, 16_000), (9_000, 9_000, 24_001), (11,))
 """Samples of the recordings that it is traced with, and then compared with."""
-MOST = 2 << 30
-"""Bytes of weights above which none is traced: the graph takes as much of the disk again."""
 
 
 def concerns(network: Network) -> bool:
@@ -26,10 +24,7 @@ def concerns(network: Network) -> bool:
 
 def unsupported(network: Network) -> str:
     """Return an empty string, or why it is not traced."""
-    if network.use not in USES:
-        return f"it is to {network.use.replace('_', ' ')}"
-    size = network.weights.stat().st_size if network.weights.is_file() else 0
-    return f"its graph would take {size / 1e9:.1f} GB" if size > MOST else ""
+    return "" if network.use in USES else f"it is to {network.use.replace('_', ' ')}"
 
 
 def examples(network: Network) -> list[Arrays]:

@@ -37,6 +37,7 @@ from headstart.formats import (
 )
 from headstart.formats._heads import check_names
 from headstart.formats._openvino import ov
+from headstart.formats._tracing import too_large
 from headstart.formats.torch import Torch
 
 TOLERANCE = 1e-3
@@ -54,6 +55,8 @@ KINDS: tuple[Any, ...] = (
     _openvino_writing,
 )
 """Each says which networks it concerns, what they are traced with, and how their graphs run."""
+SIZED = (_openvino_reading, _openvino_sound, _openvino_writing)
+"""Kinds whose networks may be too large to be traced."""
 
 
 def _kind(network: Network) -> Any:
@@ -75,6 +78,8 @@ def unsupported(network: Network) -> str:
         return ""
     if (kept / REASON).is_file():
         return (kept / REASON).read_text(encoding="utf-8")
+    if _kind(network) in SIZED and (reason := too_large(network)):
+        return reason
     if importlib.util.find_spec("torch") is None:
         return f"the package 'torch' is not installed (pip install 'headstart[{network.library}]')"
     reason = Torch().supports(network)

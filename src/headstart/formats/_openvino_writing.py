@@ -18,8 +18,6 @@ from headstart.core.errors import DataError
 from headstart.formats._openvino import ov
 from headstart.formats._sampling import Sampler, drawing
 
-MOST = 2 << 30
-"""Bytes of weights above which none is traced: the graph takes as much of the disk again, or twice that."""
 LENGTHS = ((6, 3), (2, 9, 5), (1,), (12,))
 """Tokens of the texts that it is traced with, and then compared with."""
 TRACED = (2, 5, 3)
@@ -68,11 +66,6 @@ def concerns(network: Network) -> bool:
 
 def unsupported(network: Network) -> str:
     """Return an empty string, or why it is not traced."""
-    size = network.weights.stat().st_size if network.weights.is_file() else 0
-    if not size or network.weights.suffix == ".json":
-        return "its weights are not in one file"
-    if size > MOST:
-        return f"its graph would take {size / 1e9:.1f} GB"
     turned = network.config.get("rope_scaling") or network.config.get("rope_parameters") or {}
     kind = str(turned.get("rope_type") or turned.get("type") or "") if isinstance(turned, dict) else ""
     if kind in LENGTHENED:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from headstart.core.errors import DataError, ResourceError, UsageError
 from headstart.formats._sampling import Sampler, drawing
@@ -112,7 +111,7 @@ class Writer:
         with torch.inference_mode():
             kept = self.module(input_ids=ids, use_cache=True).past_key_values
         layers = getattr(kept, "layers", None)
-        if not layers or any(type(each) is not DynamicLayer for each in layers):
+        if not layers or any(type(each) is not transformers.cache_utils.DynamicLayer for each in layers):
             raise UsageError("It keeps something else than keys and values of all that it has read.")
         return [(each.shape[1], each.shape[3]) for layer in layers for each in (layer.keys, layer.values)]
 
@@ -125,7 +124,7 @@ class Writer:
             wanted: (n, k) places among the tokens.
             past: keys and values (n, heads, before, width) of each layer, in turns.
         """
-        cache = DynamicCache()
+        cache = transformers.DynamicCache()
         cache.layers = [_layer(*pair) for pair in zip(past[::2], past[1::2], strict=True)]
         inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": position}
         logits = logits_at(self.module, {**inputs, "past_key_values": cache, "use_cache": True}, wanted)
@@ -198,7 +197,7 @@ class Writer:
 
 def _layer(keys: Any, values: Any) -> Any:
     """Return a layer of a cache that holds keys and values already."""
-    made = DynamicLayer()
+    made = transformers.cache_utils.DynamicLayer()
     made.keys, made.values, made.is_initialized = keys, values, True
     made.dtype, made.device = keys.dtype, keys.device
     return made

@@ -57,7 +57,7 @@ def prompt(network: Network, messages: Sequence[Mapping[str, Any]], whole: bool 
         raise UsageError(
             f"'{network.backbone.reference}' brings no chat template.", hint="Leave --chat and --system out."
         )
-    errors = require("jinja2", "transformers")
+    errors = require("jinja2", "chat")
     try:
         return _compiled(template).render(
             messages=messages, tools=None, documents=None, add_generation_prompt=not whole, **special(network)
@@ -88,8 +88,8 @@ def template_of(network: Network) -> str:
 @lru_cache(maxsize=8)
 def _compiled(template: str) -> Any:
     """Return a template in jinja2's sandbox, with what templates written for transformers expect."""
-    jinja2, nodes = require("jinja2", "transformers"), require("jinja2.nodes", "transformers")
-    sandbox, extensions = require("jinja2.sandbox", "transformers"), require("jinja2.ext", "transformers")
+    jinja2, nodes = require("jinja2", "chat"), require("jinja2.nodes", "chat")
+    sandbox, extensions = require("jinja2.sandbox", "chat"), require("jinja2.ext", "chat")
 
     class Generation(extensions.Extension):  # type: ignore[misc, name-defined]
         """`{% generation %}` marks what the assistant says; the text stays as it is."""

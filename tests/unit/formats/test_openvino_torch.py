@@ -23,7 +23,7 @@ from headstart.core.download import locked  # noqa: E402
 from headstart.core.errors import HubError  # noqa: E402
 from headstart.core.files import cache_folder  # noqa: E402
 from headstart.core.progress import Quiet  # noqa: E402
-from headstart.formats import _openvino_sound, _openvino_torch  # noqa: E402
+from headstart.formats import _openvino_torch, _tracing  # noqa: E402
 from headstart.formats.openvino import OpenVINO, _core  # noqa: E402
 from headstart.formats.torch import Torch  # noqa: E402
 from headstart.hubs.local import Local  # noqa: E402
@@ -218,7 +218,7 @@ def test_eight_bits_of_a_network_that_reads_samples(tmp_path):
 def test_large_networks_that_read_samples_are_left_to_pytorch(tmp_path, monkeypatch):
     pytest.importorskip("transformers")
     network = heard(tmp_path)
-    monkeypatch.setattr(_openvino_sound, "MOST", 1000)
+    monkeypatch.setattr(_tracing, "MOST", 1000)
     assert "its graph would take" in OpenVINO().supports(network)
     assert start(network).format == "torch"
 

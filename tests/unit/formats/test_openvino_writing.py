@@ -20,7 +20,7 @@ pytest.importorskip("openvino")
 from headstart.core.backbone import Backbone  # noqa: E402
 from headstart.core.errors import DataError, UsageError  # noqa: E402
 from headstart.core.progress import Quiet  # noqa: E402
-from headstart.formats import _openvino_writing  # noqa: E402
+from headstart.formats import _openvino_writing, _tracing  # noqa: E402
 from headstart.formats.openvino import OpenVINO  # noqa: E402
 from headstart.formats.torch import Torch  # noqa: E402
 from headstart.hubs.local import Local  # noqa: E402
@@ -178,7 +178,9 @@ def test_what_it_cannot_read_is_told(tmp_path):
 
 def test_large_ones_are_left_to_the_library(tmp_path, monkeypatch):
     network = made("GPT2", tmp_path / "writer")
-    monkeypatch.setattr(_openvino_writing, "MOST", 1000)
+    monkeypatch.setattr(_tracing, "available", lambda: 10_000)
+    assert "of memory" in OpenVINO().supports(network)
+    monkeypatch.setattr(_tracing, "MOST", 1000)
     assert "its graph would take" in OpenVINO().supports(network)
 
 
