@@ -21,8 +21,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     add(
         "--precision",
         metavar="NAMES",
-        help="int8, f16 (weights of half width), or an engine with its precision such as 'openvino f32', separated by "
-        "commas; with none of these options that name a form all usual ones are tried",
+        help="int8, f16 (weights of half width), int4 (weights of four bits, of a network that writes), or an engine "
+        "with its precision such as 'openvino f32', separated by commas; with none of these options that name a form "
+        "all usual ones are tried; a network that answers by itself has these forms alone",
     )
     add("--layers", metavar="NUMBERS", help="how many layers of the text encoder stay, such as 4,3")
     add("--dims", metavar="NUMBERS", help="how many dimensions of the vectors stay, such as 128")

@@ -53,12 +53,14 @@ def compress(
 ) -> dict[str, Any]:
     """Try smaller forms of a fitted model, and write the fastest of those that are shown to answer as well.
 
+    A network that answers by itself is judged by its task's own measure, such as word errors, and has precisions alone.
+
     A form is kept where it is faster beyond the noise of interleaved runs, and where the points that it loses on rows
     that nothing was chosen by are below `max_drop` with 95 % confidence. Nothing is written where none is.
 
     Args:
         bundle: the fitted model's folder.
-        precision: `int8`, `f16`, or engines with precisions such as `openvino f32`.
+        precision: `int8`, `f16`, `int4` of a network that writes, or engines with precisions such as `openvino f32`.
         layers: how many layers of a text encoder are to stay.
         dims: how many dimensions of its vectors are to stay.
         prune: shares of a text encoder's feed-forward channels that are left out; the others are fitted to do their
@@ -68,7 +70,8 @@ def compress(
         budget: seconds that training may take for each form that is trained. With it, pruned encoders also learn to
             give the vectors of the whole one, and where no form is named, a student is tried; without it, nothing is
             trained but `distill`, which has 600 s then. Training needs PyTorch.
-        max_drop: points of accuracy (or of 100 R²) that may be lost.
+        max_drop: points of accuracy (or of 100 R², or of 100 of the task's measure) that may be lost; per cent of a
+            perplexity.
         source: the table that it was fitted on, where that is no longer at the place that its report names.
         test: a labelled table to judge on in place of the rows that were held out.
         out: where to write what was chosen; beside the bundle where None.

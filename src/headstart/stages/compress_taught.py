@@ -264,7 +264,7 @@ def _trial(bench: Bench, name: str, opened: Opened, sat: Mapping[str, Sat], cloc
     value, ends = sat[name].figures[key], sat[name].figures.get(f"{key}_ci")
     figures = {"value": value, "ci": ends, "metric": key, "higher": bench.objective.higher}
     place = bench.folder / "bundles" / name.replace(" ", "_")
-    save_taught_alone(place, bench, opened)
+    _saved_alone(place, bench, opened)
     return Trial(
         name,
         accuracy={bench.task: figures},
@@ -308,7 +308,7 @@ def _agreement(before: Sat, after: Sat) -> float | None:
     return gate.agreement(*texts)
 
 
-def save_taught_alone(place: Path, bench: Bench, opened: Opened) -> None:
+def _saved_alone(place: Path, bench: Bench, opened: Opened) -> None:
     """Write a form as a bundle without a report, to be weighed."""
     with Bundle.create(place, NETWORK) as part:
         save_taught(part, Recipe(), bench.task, bench.objective, opened)
