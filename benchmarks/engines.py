@@ -205,6 +205,7 @@ def recordings() -> dict[str, Any]:
 def writing() -> dict[str, Any]:
     """GPT-2 of 124 million weights: tokens that follow a prompt of 64, of one text and of eight side by side."""
     import transformers
+    from tokenizers import Tokenizer, models
 
     from headstart.formats.torch import Torch
 
@@ -212,8 +213,8 @@ def writing() -> dict[str, Any]:
         torch.manual_seed(0)
         folder = Path(place) / "gpt2"
         transformers.GPT2LMHeadModel(transformers.GPT2Config()).save_pretrained(folder)
-        backbone = Backbone("local", str(folder), modality="text", uses=("generate",))
-        network = replace(fetch(backbone.reference, "", Quiet()), use="generate")
+        Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).save(str(folder / "tokenizer.json"))
+        network = replace(fetch(Backbone("local", str(folder)).reference, "", Quiet()), use="generate")
         engine = OpenVINO()
         sessions = {"transformers' generate": Torch().open(network, "f32", core_count())}
         for precision in engine.precisions():
