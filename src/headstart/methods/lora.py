@@ -10,12 +10,13 @@ from typing import Any, final
 
 from headstart.core.adapter import TENSORS, find, merge, shapes_of, size_of
 from headstart.core.course import Course, Estimate, Tuned
-from headstart.core.errors import HubError, UsageError
+from headstart.core.errors import HubError, UsageError, listed
 from headstart.core.files import atomic_folder
 from headstart.core.method import NetworkMethod
 from headstart.core.registry import require
 from headstart.core.written import written
 from headstart.methods import _tuning
+from headstart.methods._nf4 import linear_layers, narrow
 from headstart.methods.finetune import trained
 
 PLANS: Mapping[str, Mapping[str, Any]] = {
@@ -27,6 +28,8 @@ PLANS: Mapping[str, Mapping[str, Any]] = {
 COMMON: Mapping[str, Any] = {"decay": 1.0, "weight_decay": 0.0}
 CLOSE = 1e-5
 """How much merged weights may differ from PyTorch's own, as a share of the largest weight."""
+BASES = ("whole", "nf4")
+"""What the adapter is learnt on: the weights as they are, or in four bits."""
 ROWS = 2
 """Rows by which it is found out which layers have a part in the answer."""
 
@@ -38,10 +41,12 @@ class Lora(NetworkMethod):
     All linear layers and plain convolutions that have a part in the answer get an adapter, not the queries and values
     alone (Dettmers and others 2023, arXiv:2305.14314); the layers behind the network learn too. Afterwards the adapter
     is written as peft writes it, and merged into the weights.
+
+    With `base=nf4` the adapter is learnt on weights of four bits, and then merged into the whole ones.
     """
 
     pretrained = True
-    options: Mapping[str, Any] = {"rank": 8, "alpha": 0}
+    options: Mapping[str, Any] = {"rank": 8, "alpha": 0, "base": "whole"}
     keeps = ("rate", "head_rate", "decay")
 
     def supports(self, course: Course) -> str:
@@ -92,6 +97,8 @@ class Lora(NetworkMethod):
         learner = _tuning.supervised(course, built, _tuning.linear_start(course)) if course.lessons else Learner(built)
         torch.manual_seed(course.seed)
         new = {id(each) for each in _new(course, built.module)}
+        if _narrow(course) and new:
+            raise UsageError("A network with new layers is not learnt on weights of four bits.", hint="Omit base=nf4.")
         config = self._config(course, learner)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # peft asks transformers in words of its last version
@@ -108,7 +115,13 @@ class Lora(NetworkMethod):
         given = {**self.options, **course.options}
         rank, backbone = _whole("rank", given["rank"]), course.network.backbone
         alpha = _whole("alpha", given["alpha"]) if given["alpha"] else 2 * rank
-        found = _layers(course, learner)
+        if _narrow(course):
+            published = shapes_of(course.network.weights)
+            every = linear_layers(learner.network)
+            found = {name: each for name, each in every.items() if find(f"{name}.weight", published)}
+            narrow(learner.network, list(found))
+        else:
+            found = _layers(course, learner)
         if not found:
             raise UsageError(
                 f"No layer of '{backbone.reference}' can have a low-rank adapter.",
@@ -123,6 +136,24 @@ class Lora(NetworkMethod):
             revision=backbone.revision or None,
             inference_mode=False,
         )
+
+
+def _narrow(course: Course) -> bool:
+    """Return whether the weights stay in four bits while the adapter is learnt.
+
+    Raises:
+        UsageError: there is no such base, or these weights cannot be merged with an adapter.
+    """
+    base = course.options.get("base", "whole")
+    if base not in BASES:
+        raise UsageError(f"base is '{base}'.", allowed=f"Bases: {listed(BASES)}.")
+    network = course.network
+    if base == "nf4" and (network.weights.suffix != ".safetensors" or network.backbone.weights):
+        raise UsageError(
+            "An adapter that is learnt on weights of four bits is merged into the whole ones afterwards.",
+            allowed="Networks whose own weights are in one safetensors file.",
+        )
+    return bool(base == "nf4")
 
 
 def _whole(name: str, value: Any) -> int:
@@ -200,6 +231,8 @@ def _handed_back(course: Course, learner: Any, adapted: Any, score: float, **kno
     # Not those of peft's settings: it shortens their names.
     layers = [name for name, each in learner.network.named_modules() if getattr(each, "lora_A", None)]
     _write_adapter(adapted, adapter)
+    if _narrow(course):
+        return _handed_back_whole(course, learner, adapter, layers, score, **known)
     adapted.merge_and_unload()
     network, place = course.network, _tuning.place(course)
     try:
@@ -216,6 +249,20 @@ def _handed_back(course: Course, learner: Any, adapted: Any, score: float, **kno
     learnt = {"adapter": {"bytes": size_of(adapter), "layers": len(layers)}}
     known["trained"] = {**known.get("trained", {}), **learnt}
     return _tuning.answered(course, learner, tuned, score, adapter=alone, **known)
+
+
+def _handed_back_whole(
+    course: Course, learner: Any, adapter: Path, layers: list[str], score: float, **known: Any
+) -> Tuned:
+    """Write the whole network with an adapter merged into it that was learnt on weights of four bits."""
+    place = _tuning.place(course)
+    tuned = written(course.network, place, lambda out: merge(course.network.weights, adapter, out))
+    course.progress.say(
+        "the adapter was judged on weights of four bits; the network that is handed back has whole ones"
+    )
+    learnt = {"adapter": {"bytes": size_of(adapter), "layers": len(layers), "base": "nf4"}}
+    known["trained"] = {**known.get("trained", {}), **learnt}
+    return _tuning.answered(course, learner, tuned, score, adapter=adapter, **known)
 
 
 def _write_adapter(adapted: Any, folder: Path) -> None:
