@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from headstart.core.errors import BundleError, DataError, ResourceError, UsageError
+from headstart.stages.benchmark import benchmark
 from headstart.stages.evaluate import evaluate
 from headstart.stages.fit import fit
 from headstart.stages.model import open_model
@@ -115,6 +116,14 @@ class TestWriting:
         assert predict(written.path, table, out=tmp_path / "answers.jsonl") == 20
         assert evaluate(written.path, table) == written.evaluate(table)
         assert repr(written) == f"Pretrained({str(written.path)!r}, task='generate')"
+
+    def test_how_fast_it_is(self, headstart, written):
+        told = headstart("benchmark", written.path, "--batch", "1,2", "--json", "--quiet")
+        assert told.code == 0, told.err
+        sizes = [each["size"] for each in told.json["latency"]]
+        # 128 words are more than it reads.
+        assert sizes == ["8 words", "8 words", "32 words", "32 words"][: len(sizes)] and sizes
+        assert told.json["networks"]["text"]["engine"].endswith("f32") and told.json["network"] == []
 
     def test_its_own_recipe_makes_the_same_weights(self, headstart, written, table, tmp_path):
         told = headstart("fit", table, "--recipe", written.path / "recipe.toml", "--out", tmp_path / "again", "--json")
@@ -227,6 +236,9 @@ class TestHearing:
         judged = headstart("evaluate", out, recordings, "--json")
         assert judged.code == 0 and judged.json["rows"] == 16
         assert Pretrained is type(open_model(out))
+        timed = benchmark(out, batches=[1], span=0.01)
+        assert [each["size"] for each in timed["latency"]] == ["1 s of sound", "10 s of sound"]
+        assert all(0 < each["share"] < 1.5 for each in timed["network"])
 
     def test_a_network_without_weights_learns_from_nothing(self, recordings, tmp_path):
         made = fit(

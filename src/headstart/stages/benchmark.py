@@ -18,23 +18,28 @@ import numpy as np
 
 from headstart import modalities
 from headstart.core import VERSION
+from headstart.core.arrays import Arrays
 from headstart.core.blob import Blob
-from headstart.core.errors import UsageError
+from headstart.core.errors import DataError, UsageError
 from headstart.core.gpu import gpu
 from headstart.core.progress import Progress, Quiet
 from headstart.core.registry import require
 from headstart.core.source import Table
 from headstart.core.threads import core_count, processor
+from headstart.pipelines.fill_mask import mask_of
 from headstart.runtime import Runtime
 from headstart.stages.kept import open_for
-from headstart.stages.model import Model, open_targets
-from headstart.stages.networks import Opened, engines_of
+from headstart.stages.model import Model, open_model
+from headstart.stages.networks import Listening, Opened, engines_of
+from headstart.stages.pretrained import Pretrained
 
 BATCHES = (1, 8, 32, 128)
 WORDS = (8, 32, 128)
 """Words of a text."""
 SIDES = (224, 1024)
 """Pixels of a picture's side."""
+TOKENS = 32
+"""Tokens that a network that writes is asked for."""
 LENGTHS = (1, 10)
 """Seconds of a recording."""
 SPAN, LEAST, MOST = 0.7, 3, 30
@@ -90,16 +95,16 @@ class Share:
 
 
 def benchmark(
-    bundle: Model | Path | str,
+    bundle: Model | Pretrained | Path | str,
     *,
     batches: Sequence[int] = BATCHES,
     progress: Progress | None = None,
     span: float = SPAN,
 ) -> dict[str, Any]:
-    """Measure a fitted model on made-up rows, and return the figures.
+    """Measure a fitted model, or a network that answers by itself, on made-up rows, and return the figures.
 
     Args:
-        bundle: an opened model, or the folder of one.
+        bundle: an opened model, or the folder of one. A network that writes is given 32 tokens to write.
         batches: numbers of rows.
         span: seconds for which each figure is measured.
 
@@ -114,28 +119,109 @@ def benchmark(
     if not batches or min(batches) < 1:
         raise UsageError(f"--batch is {list(batches)}.", allowed="Whole numbers from 1.")
     progress = progress or Quiet()
-    model = bundle if isinstance(bundle, Model) else open_targets(bundle, progress)
-    runtime = model.runtime
+    model = open_model(bundle, progress) if isinstance(bundle, (str, Path)) else bundle
+    subject = _of_network(model, progress) if isinstance(model, Pretrained) else _of_targets(model, progress)
     figures = []
-    sizes = _sizes(runtime)
-    for name, row in sizes.items():
+    for name, row in subject.sizes.items():
         progress.say(f"timing rows of {name}")
-        table = {column: [row.get(column)] for column in runtime.columns}
-        figures += [_figure(runtime, name, table, batch, span) for batch in sorted(set(batches))]
+        figures += [_figure(subject, name, row, batch, span) for batch in sorted(set(batches))]
     best = max(figures, key=lambda each: each.rows_per_s)
-    opened = open_for(runtime.bundle, progress) if runtime.bundle else {}
-    table = _many({column: [sizes[best.size].get(column)] for column in runtime.columns}, best.batch)
+    opened, row = subject.opened, subject.sizes[best.size]
     return {
         "kind": "benchmark",
-        "bundle": str(model.path),
+        "bundle": str(model.path or model),
         "machine": _machine(),
         "versions": {"headstart": VERSION, "python": platform.python_version(), **_versions()},
         "networks": {name: _told(each) for name, each in opened.items()},
         "latency": [asdict(each) for each in figures],
         "best": asdict(best),
-        "network": [{**asdict(each), "share": each.share} for each in _shares(runtime, opened, sizes, span, progress)],
-        "energy": _energy(lambda: runtime.predict(table), best.batch, span),
+        "network": [{**asdict(each), "share": each.share} for each in _shares(subject, span, progress)],
+        "energy": _energy(lambda: subject.ask(row, best.batch), best.batch, span),
     }
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured.
+
+    Args:
+        sizes: rows of growing size by what they are called.
+        ask: answers so many rows of one kind.
+        opened: its networks, by modality.
+        encoded: what a network is given for so many rows of one kind.
+    """
+
+    sizes: Mapping[str, Any]
+    ask: Callable[[Any, int], object]
+    opened: Mapping[str, Opened]
+    encoded: Callable[[str, Any, int], Arrays]
+
+
+def _of_targets(model: Model, progress: Progress) -> Subject:
+    runtime = model.runtime
+
+    def rows(row: Mapping[str, Any], count: int) -> Table:
+        return {column: [row.get(column)] * count for column in runtime.columns}
+
+    def encoded(name: str, row: Mapping[str, Any], count: int) -> Arrays:
+        modality = next(each for each in runtime.inputs if modalities.name_of(each) == name)
+        bound = modality.bind(opened[name].network)
+        return bound.encode(bound.prepare(rows(row, count)))
+
+    opened = open_for(runtime.bundle, progress) if runtime.bundle else {}
+    return Subject(_sizes(runtime), lambda row, count: runtime.predict(rows(row, count)), opened, encoded)
+
+
+def _of_network(model: Pretrained, progress: Progress) -> Subject:
+    opened = open_for(model.bundle, progress) if model.bundle else {}
+    modality, pipeline = model.network.backbone.modality, model.pipeline
+    options = pipeline.settle({**model.usual, **({"max_tokens": TOKENS} if model.task == "generate" else {})})
+    made: dict[str, Any] = {f"{count} words": _words(count) for count in WORDS}
+    if modality in ("image", "audio"):
+        made = _files(modality)
+    elif model.task == "fill_mask":
+        made = {name: f"{text} {mask_of(model.network)}" for name, text in made.items()}
+
+    def encoded(_: str, row: Any, count: int) -> Arrays:
+        listening = Listening(model.session)
+        pipeline.run(model.network, listening, [row] * count, options)
+        return listening.heard[-1] if listening.heard else {}
+
+    def ask(row: Any, count: int) -> object:
+        return pipeline.run(model.network, model.session, [row] * count, options)
+
+    return Subject(_readable(made, ask, progress), ask, opened, encoded)
+
+
+def _readable(made: Mapping[str, Any], ask: Callable[[Any, int], object], progress: Progress) -> dict[str, Any]:
+    """Return the rows that a network can read, which may be too long for it.
+
+    Raises:
+        DataError: there are none.
+    """
+    found, reason = {}, None
+    for name, row in made.items():
+        try:
+            ask(row, 1)
+        except DataError as error:
+            progress.say(f"{name}: {error.problem}")
+            reason = error
+        else:
+            found[name] = row
+    if not found and reason is not None:
+        raise reason
+    return found
+
+
+def _words(count: int) -> str:
+    words = "My order has not arrived yet and I would like to know where the parcel is now".split()  # noqa: SIM905
+    return " ".join(np.resize(words, count))
+
+
+def _files(modality: str) -> dict[str, Any]:
+    if modality == "image":
+        return {f"{side} × {side} pixels": _picture(side) for side in SIDES}
+    return {f"{seconds} s of sound": _recording(seconds) for seconds in LENGTHS}
 
 
 def _sizes(runtime: Runtime) -> dict[str, dict[str, Any]]:
@@ -144,16 +230,10 @@ def _sizes(runtime: Runtime) -> dict[str, dict[str, Any]]:
     column, files = runtime.main_column, runtime.file_columns
     kind = next(modalities.name_of(each) for each in runtime.inputs if column in each.columns)
     if column in files:
-        made: dict[str, Any] = {}
-        if kind == "image":
-            made = {f"{side} × {side} pixels": _picture(side) for side in SIDES}
-        elif kind == "audio":
-            made = {f"{seconds} s of sound": _recording(seconds) for seconds in LENGTHS}
-        return {name: {**example, **dict.fromkeys(files, each)} for name, each in made.items()}
+        return {name: {**example, **dict.fromkeys(files, each)} for name, each in _files(kind).items()}
     if kind != "text":
         return {"one row": example}
-    words = "My order has not arrived yet and I would like to know where the parcel is now".split()  # noqa: SIM905
-    return {f"{count} words": {**example, column: " ".join(np.resize(words, count))} for count in WORDS}
+    return {f"{count} words": {**example, column: _words(count)} for count in WORDS}
 
 
 def _picture(side: int) -> Blob:
@@ -174,13 +254,8 @@ def _recording(seconds: int, rate: int = 16_000) -> Blob:
     return Blob(f"{seconds}s.wav", file.getvalue)
 
 
-def _many(table: Table, rows: int) -> Table:
-    return {name: cells * rows for name, cells in table.items()}
-
-
-def _figure(runtime: Runtime, name: str, table: Table, batch: int, span: float) -> Figure:
-    rows = _many(table, batch)
-    taken = _runs(lambda: runtime.predict(rows), span)
+def _figure(subject: Subject, name: str, row: Any, batch: int, span: float) -> Figure:
+    taken = _runs(lambda: subject.ask(row, batch), span)
     middle = float(np.median(taken))
     return Figure(name, batch, 1000 * middle, 1000 * float(np.quantile(taken, 0.95)), batch / middle, len(taken))
 
@@ -197,40 +272,28 @@ def _runs(call: Callable[[], object], span: float) -> list[float]:
     return taken
 
 
-def _shares(
-    runtime: Runtime,
-    opened: Mapping[str, Opened],
-    sizes: Mapping[str, Mapping[str, Any]],
-    span: float,
-    progress: Progress,
-) -> list[Share]:
-    """Return how near to the machine's peak each network comes, for rows of each size in a batch of 32."""
+def _shares(subject: Subject, span: float, progress: Progress) -> list[Share]:
+    """Return how near to the machine's peak each network comes, for rows of each size in a batch of 32 or 8 files."""
     found = []
-    for modality in runtime.inputs:
-        name = modalities.name_of(modality)
-        if name not in opened:
-            continue
-        each = opened[name]
+    for name, each in subject.opened.items():
         # An engine that cannot count has its operations counted by another one that runs the same network.
         counts = (
             (engine, engine.peak(each.precision, core_count())) for _, engine in engines_of(each.network, each.format)
         )
         counting = next((found for found in counts if found[1]), None)
-        if counting is None:
-            continue
+        if counting is None or each.network.use == "generate":
+            continue  # what writes reads its weights anew for each token, which no peak of products tells
         engine, peak = counting
-        bound = modality.bind(each.network)
-        rows = 8 if modality.files else 32
-        for size, row in sizes.items():
+        rows = 32 if name == "text" else 8
+        for size, row in subject.sizes.items():
             progress.say(f"counting the operations of {size}")
-            encoded = bound.encode(
-                bound.prepare(_many({column: [row.get(column)] for column in runtime.columns}, rows))
-            )
-            operations = engine.operations(each.network, encoded)
+            encoded = subject.encoded(name, row, rows)
+            operations = engine.operations(each.network, encoded) if encoded else 0.0
             if operations:
                 seconds = float(np.median(_runs(partial(each.session.run, encoded), span)))
                 title = f"{each.format} {each.precision}"
-                found.append(Share(name, title, size, operations / rows, operations / seconds, peak))
+                taken = len(encoded.get("lengths", encoded.get("pixels", [None] * rows)))
+                found.append(Share(name, title, size, operations / taken, operations / seconds, peak))
     return found
 
 

@@ -29,7 +29,7 @@ from headstart.stages.exam import Exam, Sat, speed
 from headstart.stages.ground import HELD_OUT
 from headstart.stages.kept import open_for
 from headstart.stages.material import gather, labelled
-from headstart.stages.networks import Opened, engines_of, start
+from headstart.stages.networks import Listening, Opened, engines_of, start
 from headstart.stages.report import write_report
 from headstart.stages.report.taught import NAMES, PLAIN, UNLIKELY
 from headstart.stages.report.wording import tidy
@@ -119,19 +119,6 @@ class Bench:
         given = self.heard() if name == INT8 and network.use != WRITES else []
         small = formats.registry.get(maker)().compress(network, name, given, self.folder / name)
         return replace(start(small, maker), tuned=f"{self.whole.tuned}, {name}".removeprefix(", "))
-
-
-@final
-class Listening(Session):
-    """A network that remembers what it is given."""
-
-    def __init__(self, inner: Session) -> None:
-        self.inner, self.heard = inner, list[Arrays]()
-
-    def run(self, arrays: Arrays) -> dict[str, np.ndarray]:
-        """Answer, and remember."""
-        self.heard.append({name: np.array(each) for name, each in arrays.items()})
-        return self.inner.run(arrays)
 
 
 @final

@@ -94,7 +94,8 @@ def open_targets(
         task = taught_of(Bundle.open(path)).task
         raise UsageError(
             f"'{path}' is a network that was tuned to {task.replace('_', ' ')}, not a model that predicts columns.",
-            allowed="What works with it: headstart predict, serve, evaluate, show and push; in Python, open_model.",
+            allowed="What works with it: headstart predict, serve, evaluate, compress, benchmark, show and push; in "
+            "Python, open_model.",
             hint=f"headstart predict {path} INPUT",
         )
     bundle = Bundle.open(path)

@@ -153,6 +153,19 @@ class Mirrored(Session):
         return self.inner.run({"pixels": np.flip(arrays["pixels"], self.axis)})
 
 
+@final
+class Listening(Session):
+    """A network that remembers what it is given."""
+
+    def __init__(self, inner: Session) -> None:
+        self.inner, self.heard = inner, list[Arrays]()
+
+    def run(self, arrays: Arrays) -> dict[str, np.ndarray]:
+        """Answer, and remember."""
+        self.heard.append({name: np.array(each) for name, each in arrays.items()})
+        return self.inner.run(arrays)
+
+
 def mirrored(opened: Opened) -> Opened:
     """Return an open network of pictures that is shown their mirror images; its vectors are kept apart from others."""
     preprocessing = opened.network.preprocessing
