@@ -30,13 +30,15 @@ def options(parser: argparse.ArgumentParser) -> None:
     add(
         "--prune",
         metavar="SHARES",
-        help="shares of the text encoder's feed-forward channels that are left out of every layer, such as 0.25,0.5; "
-        "the others are fitted to do their work, without PyTorch",
+        help="shares of the text encoder's feed-forward channels that are left out of every layer, or of the channels "
+        "between the convolutions of a network of pictures, such as 0.25,0.5; the others are fitted to do their work, "
+        "without PyTorch",
     )
     add(
         "--heads",
         metavar="SHARES",
-        help="shares of its attention heads that are left out of every layer, such as 0.25, beside --prune or alone",
+        help="shares of the text encoder's attention heads that are left out of every layer, such as 0.25, beside "
+        "--prune or alone",
     )
     add(
         "--distill",

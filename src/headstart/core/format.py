@@ -112,5 +112,5 @@ class Format(ABC):
         """
         raise UsageError(
             f"Nothing can be left out of '{network.backbone.reference}': {self.prunable(network)}.",
-            allowed="Text encoders of the BERT family in one safetensors file.",
+            allowed="Text encoders of the BERT family in one safetensors file, and networks of convolutions.",
         )

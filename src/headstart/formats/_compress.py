@@ -29,6 +29,8 @@ from headstart.formats._openvino import ov, silently
 
 INT8, F16, INT4 = "int8", "f16", "int4"
 FORMS = (INT8, F16, INT4)
+PRUNED = "pruned"
+"""A graph with fewer channels (`formats/_channels.py`); it is computed as any other."""
 COMPUTED = (INT8, INT4)
 """Forms that are a precision of their own."""
 MOST = 300
@@ -39,7 +41,8 @@ ATTENDING = ("ScaledDotProductAttention", "MVN")
 
 def form_of(network: Network) -> str:
     """Return which form a network on disk is, and an empty string for one that is none."""
-    return network.weights.stem if network.weights.suffix == ".xml" and network.weights.stem in FORMS else ""
+    known = network.weights.suffix == ".xml" and network.weights.stem in (*FORMS, PRUNED)
+    return network.weights.stem if known else ""
 
 
 def read(network: Network, core: ov.Core) -> Any:

@@ -17,6 +17,7 @@ from headstart.formats import (
     _bert_adapters,
     _bert_graph,
     _bert_prune,
+    _channels,
     _compress,
     _graphs,
     _openvino_graphs,
@@ -118,7 +119,7 @@ class OpenVINO(Format):
             UsageError: there is no such form, the network is one already, or four bits are asked for elsewhere.
             MissingExtra: eight and four bits need NNCF.
         """
-        if form not in self.forms or _compress.form_of(network):
+        if form not in self.forms or _compress.form_of(network) not in ("", _compress.PRUNED):
             return super().compress(network, form, given, folder)
         if form == _compress.INT4 and network.use != "generate":
             raise UsageError("Weights of four bits are for networks that write text.", allowed="Forms: int8, f16.")
@@ -131,19 +132,26 @@ class OpenVINO(Format):
         return _compress.write(network, graph, form, folder)
 
     def prunable(self, network: Network) -> str:
-        """Return an empty string for a text encoder of the BERT family in safetensors, else why not."""
+        """Return an empty string for a text encoder of the BERT family, or a network of convolutions, else why not."""
+        if network.backbone.modality == "image":
+            able = network.use == "embed" and not _compress.form_of(network) and not self.supports(network)
+            return "" if able else "channels are left out of networks of pictures that give vectors here"
         return _bert_prune.unsupported(network)
 
     def prune(
         self, network: Network, share: float, given: Sequence[Arrays], folder: Path, heads: float = 0.0
     ) -> Network:
-        """Write a text encoder with fewer feed-forward channels or attention heads.
+        """Write a text encoder with fewer channels or attention heads, or convolutions with fewer channels.
 
         Raises:
-            UsageError: it is another network, there are no texts, or nothing would stay or go.
+            UsageError: it is another network, there are no rows, or nothing would stay or go.
         """
         if self.prunable(network):
             return super().prune(network, share, given, folder, heads)
+        if network.backbone.modality == "image":
+            if heads or not share:
+                raise UsageError("Attention heads are left out of text encoders.", hint="Give --prune alone.")
+            return _channels.prune(network, _graph(network), share, given, _core(), folder)
         return _bert_prune.prune(network, share, given, _core(), folder, heads)
 
     def operations(self, network: Network, encoded: Arrays) -> float:

@@ -56,9 +56,9 @@ class Bench:
     """What smaller forms are made of and judged by.
 
     Args:
-        task: what the network does.
+        task: what the network does, which `objective` judges.
         whole: the network as it is.
-        exam: the rows to judge on.
+        exam: the rows to judge on, and their `origin`.
         learnt: the training rows; None where they are not to be had, and `why`.
         folder: where networks are written.
     """

@@ -166,7 +166,7 @@ class Workshop:
         if all(made[name] is each for name, each in self.whole.opened.items()):
             raise UsageError(
                 "No network of this model has parts that can be left out. Text encoders of the BERT family in one "
-                "safetensors file have."
+                "safetensors file have, and networks of convolutions."
             )
         found = self.with_networks(told, made)
         return replace(found, refit=lambda: self.heads_for(found))

@@ -102,7 +102,7 @@ def _usual(opened: Mapping[str, Opened], budget: float) -> Wanted:
         layers,
         [each for each in DIMENSIONS if each < width],
         PRUNED if prunable else (),
-        HEADS if prunable else (),
+        HEADS if prunable and "text" in opened else (),
         layers[-1:] if budget else (),
         budget,
     )
