@@ -134,8 +134,9 @@ class OpenVINO(Format):
     def prunable(self, network: Network) -> str:
         """Return an empty string for a text encoder of the BERT family, or a network of convolutions, else why not."""
         if network.backbone.modality == "image":
-            able = network.use == "embed" and not _compress.form_of(network) and not self.supports(network)
-            return "" if able else "channels are left out of networks of pictures that give vectors here"
+            traced = network.use == "embed" and not _compress.form_of(network) and _openvino_torch.concerns(network)
+            able = traced and not self.supports(network)
+            return "" if able else "channels are left out of PyTorch's networks of pictures that give vectors"
         return _bert_prune.unsupported(network)
 
     def prune(

@@ -63,9 +63,9 @@ def compress(
         precision: `int8`, `f16`, `int4` of a network that writes, or engines with precisions such as `openvino f32`.
         layers: how many layers of a text encoder are to stay.
         dims: how many dimensions of its vectors are to stay.
-        prune: shares of a text encoder's feed-forward channels, or of the channels between the convolutions of a network
-            of pictures, that are left out; the others are fitted to do their work by least squares, on training rows.
-        heads: shares of a text encoder's attention heads that are left out, of the whole encoder or of those that `prune` names.
+        prune: shares of a text encoder's feed-forward channels, or of the channels between convolutions, that are left
+            out; the others are fitted to do their work by least squares, on training rows.
+        heads: shares of a text encoder's attention heads that are left out, beside what `prune` names or alone.
         distill: how many layers a student is to have, which is trained on the labels and a tuned teacher's answers.
         budget: seconds that training may take for each form that is trained. With it, pruned encoders also learn to
             give the vectors of the whole one, and where no form is named, a student is tried; without it, nothing is
