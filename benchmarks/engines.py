@@ -1,6 +1,6 @@
 """How fast engines run networks here: texts, pictures and recordings, next to the usual ways, with fidelity beside.
 
-    python benchmarks/engines.py texts|pictures|recordings|writing
+    python benchmarks/engines.py texts|pictures|recordings|writing|single
 
 Medians of rounds in turns; ratios are to the first way of each. ResNet-50, Wav2Vec2-base and GPT-2 have random weights,
 which are as fast as others and are here without a hub; what accuracy a form keeps is told by `headstart compress`.
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from _texts import mixed_texts
-from data import DATA
+from data import DATA, draw, table, write
 
 from headstart.core.backbone import Backbone, Network
 from headstart.core.blob import Blob
@@ -38,6 +38,8 @@ from headstart.stages.networks import fetch, start
 ROUNDS, TEXTS, PIPED, PHOTOS, CALIBRATION = 5, 1_000, 100, 64, 32
 SECONDS = (1.2, 2.0, 3.1, 4.0, 5.5, 8.0, 2.6, 6.3)
 """Lengths of the recordings."""
+ALONE = 60
+"""Texts that are answered one at a time."""
 SIDES, PROMPT, STEPS = (1, 8), 64, 48
 """Texts that are written side by side, tokens of each prompt, and tokens that are written."""
 Way = tuple[Callable[[], Any], int]
@@ -249,6 +251,47 @@ def writing() -> dict[str, Any]:
             for name in sessions
         }
         return {"what": "GPT-2 of 124 million weights", "sides": SIDES, **_with(ways)}
+
+
+def single() -> dict[str, Any]:
+    """One text at a time: a fitted model's whole answer, next to its network's graph alone on tokens that are ready."""
+    import headstart
+    from headstart.formats import _packing
+    from headstart.formats import openvino as engine
+    from headstart.stages.kept import open_for
+
+    rows = table("banking77/train.csv")[: 40 * ALONE : 40]
+    with tempfile.TemporaryDirectory() as place:
+        some = write(Path(place) / "some.csv", draw(table("banking77/train.csv"), "category", 10, 0))
+        model = headstart.fit(str(some), target="category", method="probe", out=str(Path(place) / "m"), curve="off")
+        opened = open_for(model.runtime.bundle, Quiet())["text"]
+        session = OpenVINO().open(opened.network, OpenVINO().precisions()[0], core_count())
+        text = Text(["text"]).bind(opened.network)
+        ready = []
+        for row in rows:
+            arrays = text.encode(text.prepare({"text": [row["text"]]}))
+            room = (engine.CAPACITY, engine.ROWS, engine.MULTIPLE)
+            (packed,) = _packing.batches(arrays["ids"], arrays["lengths"], *room)
+            ready.append([packed.ids, packed.position, packed.segment])
+        whole, alone = list[float](), list[float]()
+        for number in range(ROUNDS + 1):
+            for row, given in zip(rows, ready, strict=True):
+                started = time.perf_counter()
+                model.predict(row["text"])
+                between = time.perf_counter()
+                session.request.infer(given, share_inputs=True, share_outputs=True)
+                if number:
+                    whole.append(between - started)
+                    alone.append(time.perf_counter() - between)
+    median = [1000 * statistics.median(each) for each in (whole, alone)]
+    return {
+        "what": f"MiniLM, {len(rows)} questions of banking77 one at a time",
+        "rounds": ROUNDS,
+        "engine": f"{opened.format} {opened.precision}",
+        "answer_ms": round(median[0], 3),
+        "graph_ms": round(median[1], 3),
+        "ratio": round(median[0] / median[1], 3),
+    }
 
 
 def _step(session: Any, given: Mapping[str, np.ndarray]) -> float:

@@ -116,6 +116,10 @@ def writing(results: dict[str, Any]) -> list[str]:
             speed = [cell for rate, ratio in pairs for cell in (f"{rate:.1f}", f"{ratio:.2f}x")]
             rows.append([name, *speed, f"{100 * each['nats_off']:.3f} %", f"{each['megabytes']:.0f} MB"])
         page += ["", f"{found['what']}, writing on; {machine}; medians of {found['rounds']} rounds:", "", *lines(rows)]
+    for machine, found in results.get("engines_single", {}).items():
+        told = f"{found['what']}; {machine}; medians of {found['rounds']} rounds"
+        times = f"a fitted model's answer takes {found['answer_ms']:.2f} ms, its network's graph alone"
+        page += ["", f"{told}: {times} {found['graph_ms']:.2f} ms; {found['ratio']:.2f} times that."]
     return page
 
 

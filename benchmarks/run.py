@@ -44,6 +44,7 @@ SECTIONS = {
     "engines_pictures": "engines.py pictures",
     "engines_recordings": "engines.py recordings",
     "engines_writing": "engines.py writing",
+    "engines_single": "engines.py single",
     "gpu_limits": "gpu.py limits",
     "gpu_texts": "gpu.py texts",
     "gpu_pictures": "gpu.py pictures",
@@ -59,7 +60,8 @@ SECTIONS = {
 }
 
 
-ON_EACH = ("banking77", "embedding", "engines_texts", "engines_pictures", "engines_recordings", "engines_writing")
+ON_EACH = ("banking77", "embedding", "engines_texts", "engines_pictures", "engines_recordings", "engines_writing",
+           "engines_single")  # fmt: skip
 """Sections whose figures are kept for each kind of machine that they were measured on."""
 
 
