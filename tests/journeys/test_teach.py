@@ -20,7 +20,7 @@ from headstart.stages.evaluate import evaluate
 from headstart.stages.fit import fit
 from headstart.stages.model import open_model
 from headstart.stages.predict import predict
-from headstart.stages.pretrained import Pretrained
+from headstart.stages.pretrained import Pretrained, pretrained
 from headstart.testing.files import recording
 from tests.unit.objectives import shapes
 from tests.unit.pipelines import sounds, toys
@@ -117,13 +117,15 @@ class TestWriting:
         assert evaluate(written.path, table) == written.evaluate(table)
         assert repr(written) == f"Pretrained({str(written.path)!r}, task='generate')"
 
-    def test_how_fast_it_is(self, headstart, written):
+    def test_how_fast_it_is(self, headstart, written, writer):
         told = headstart("benchmark", written.path, "--batch", "1,2", "--json", "--quiet")
         assert told.code == 0, told.err
         sizes = [each["size"] for each in told.json["latency"]]
         # 128 words are more than it reads.
         assert sizes == ["8 words", "8 words", "32 words", "32 words"][: len(sizes)] and sizes
         assert told.json["networks"]["text"]["engine"].endswith("f32") and told.json["network"] == []
+        as_it_is = benchmark(pretrained(f"local:{writer}", task="generate"), batches=[1], span=0.01)
+        assert as_it_is["bundle"] == f"local:{writer}" and as_it_is["latency"]
 
     def test_its_own_recipe_makes_the_same_weights(self, headstart, written, table, tmp_path):
         told = headstart("fit", table, "--recipe", written.path / "recipe.toml", "--out", tmp_path / "again", "--json")

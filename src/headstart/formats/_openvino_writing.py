@@ -6,7 +6,6 @@ Texts stand in rows with padding in front, so that all go on at the same place; 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, final
 
@@ -14,7 +13,8 @@ import numpy as np
 
 from headstart.core.arrays import Arrays, Session
 from headstart.core.backbone import Network
-from headstart.core.errors import DataError
+from headstart.core.errors import DataError, HubError
+from headstart.core.files import read_json
 from headstart.formats._openvino import ov
 from headstart.formats._sampling import Sampler, drawing
 
@@ -30,28 +30,15 @@ LONGEST = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "ma
 """What configurations call the most tokens that a network reads."""
 LENGTHENED = ("dynamic", "longrope", "su")
 """Kinds of rotary positions that differ where a text is longer, which a trace would fix."""
-OTHERS = (
-    "no_repeat_ngram_size",
-    "encoder_no_repeat_ngram_size",
-    "encoder_repetition_penalty",
-    "bad_words_ids",
-    "suppress_tokens",
-    "begin_suppress_tokens",
-    "min_length",
-    "min_new_tokens",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "exponential_decay_length_penalty",
-    "sequence_bias",
-    "guidance_scale",
-    "min_p",
-    "typical_p",
-    "top_h",
-    "epsilon_cutoff",
-    "eta_cutoff",
-    "watermarking_config",
-)
-"""A network's own ways of choosing tokens that only PyTorch's library has."""
+OTHERS: Mapping[str, int | None] = {
+    **dict.fromkeys(("encoder_repetition_penalty", "guidance_scale", "typical_p"), 1),
+    **dict.fromkeys(("min_length", "min_new_tokens", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size"), 0),
+    **dict.fromkeys(("epsilon_cutoff", "eta_cutoff", "min_p"), 0),
+    **dict.fromkeys(("bad_words_ids", "suppress_tokens", "begin_suppress_tokens", "sequence_bias"), None),
+    **dict.fromkeys(("forced_bos_token_id", "forced_eos_token_id", "exponential_decay_length_penalty"), None),
+    **dict.fromkeys(("top_h", "watermarking_config"), None),
+}
+"""A network's own ways of choosing tokens that only PyTorch's library has, and with what value each does nothing."""
 
 
 def concerns(network: Network) -> bool:
@@ -70,8 +57,8 @@ def unsupported(network: Network) -> str:
     kind = str(turned.get("rope_type") or turned.get("type") or "") if isinstance(turned, dict) else ""
     if kind in LENGTHENED:
         return f"its positions depend on how long a text is ({kind})"
-    plain: tuple[Any, ...] = (None, False, 0, 1, 1.0, [])
-    asked = [name for name in OTHERS if own_settings(network).get(name) not in plain]
+    own = own_settings(network)
+    asked = [name for name, nothing in OTHERS.items() if own.get(name) not in (None, [], {}, nothing)]
     return f"it asks for {', '.join(asked)}, which PyTorch's library knows" if asked else ""
 
 
@@ -80,7 +67,7 @@ def own_settings(network: Network) -> dict[str, Any]:
     path = network.folder / "generation_config.json"
     if not path.is_file():
         return {"eos_token_id": network.config.get("eos_token_id")}
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    found: dict[str, Any] = read_json(path, HubError)
     return found
 
 

@@ -11,20 +11,18 @@ from typing import Any
 from headstart.core.registry import require
 
 
-def linear_layers(module: Any) -> dict[str, Any]:
-    """Return the linear layers that are made narrow, by name: all but the one that gives the network's scores."""
+def linear_layers(module: Any, but: set[str]) -> dict[str, Any]:
+    """Return the linear layers that are made narrow, by name: all but the one that gives the network's scores.
+
+    Args:
+        but: names of others that are left as they are.
+    """
     torch = require("torch", "finetune")
     last = module.get_output_embeddings() if hasattr(module, "get_output_embeddings") else None
-    inside = {
-        name
-        for parent, each in module.named_modules()
-        if isinstance(each, torch.nn.MultiheadAttention)  # reads its layers' weights itself
-        for name in (f"{parent}.{child}" for child, _ in each.named_modules())
-    }
     return {
         name: each
         for name, each in module.named_modules()
-        if type(each) is torch.nn.Linear and each is not last and name not in inside
+        if type(each) is torch.nn.Linear and each is not last and name not in but
     }
 
 

@@ -117,7 +117,7 @@ class Lora(NetworkMethod):
         alpha = _whole("alpha", given["alpha"]) if given["alpha"] else 2 * rank
         if _narrow(course):
             published = shapes_of(course.network.weights)
-            every = linear_layers(learner.network)
+            every = linear_layers(learner.network, _inside(learner.network))
             found = {name: each for name, each in every.items() if find(f"{name}.weight", published)}
             narrow(learner.network, list(found))
         else:
@@ -173,12 +173,7 @@ def _layers(course: Course, learner: Any) -> dict[str, Any]:
     learner(
         {name: torch.from_numpy(each).to(device) for name, each in arrays.items()}, torch.from_numpy(rows)
     ).backward()
-    inside = {
-        name
-        for parent, each in module.named_modules()
-        if isinstance(each, torch.nn.MultiheadAttention)  # reads its layers' weights itself
-        for name in (f"{parent}.{child}" for child, _ in each.named_modules())
-    }
+    inside = _inside(module)
     new = {id(each) for each in _new(course, module)}
     users: dict[int, int] = {}
     for each in module.modules():
@@ -192,6 +187,17 @@ def _layers(course: Course, learner: Any) -> dict[str, Any]:
     }  # fmt: skip
     learner.zero_grad(set_to_none=True)
     return found
+
+
+def _inside(module: Any) -> set[str]:
+    """Return the names of layers whose weights another one reads by itself."""
+    torch = require("torch", "finetune")
+    return {
+        name
+        for parent, each in module.named_modules()
+        if isinstance(each, torch.nn.MultiheadAttention)
+        for name in (f"{parent}.{child}" for child, _ in each.named_modules())
+    }
 
 
 def _new(course: Course, module: Any) -> list[Any]:

@@ -129,7 +129,7 @@ def benchmark(
     opened, row = subject.opened, subject.sizes[best.size]
     return {
         "kind": "benchmark",
-        "bundle": str(model.path or model),
+        "bundle": _name(model),
         "machine": _machine(),
         "versions": {"headstart": VERSION, "python": platform.python_version(), **_versions()},
         "networks": {name: _told(each) for name, each in opened.items()},
@@ -138,6 +138,13 @@ def benchmark(
         "network": [{**asdict(each), "share": each.share} for each in _shares(subject, span, progress)],
         "energy": _energy(lambda: subject.ask(row, best.batch), best.batch, span),
     }
+
+
+def _name(model: Model | Pretrained) -> str:
+    """Return the bundle's place, or the reference of a network that is measured as it is."""
+    if isinstance(model, Pretrained) and model.bundle is None:
+        return model.network.backbone.reference
+    return str(model.path)
 
 
 @dataclass(frozen=True)

@@ -163,8 +163,8 @@ def compress_taught(
         exam = Exam(taught.objective, judged, recipe.seed)
         bench = Bench(taught.task, taught.objective, whole, exam, origin, learnt, why, Path(folder))
         names = list(precision) or _usual(whole)
-        trials, made, sat = _trials(bench, names, recipe.hourly_price, progress)
-        found = _told(held, bench, decided(trials, max_drop, table_rows(judged)), max_drop)
+        trials, made, sat = _trials(bench, names, progress)
+        found = _told(held, bench, decided(trials, max_drop, table_rows(exam.asked())), max_drop)
         best = next((each for each in found["trials"] if each["chosen"]), None)
         if best:
             found["out"] = str(place)
@@ -191,7 +191,7 @@ def _rows(
     own = {name: str(recipe.options[name]) for name in OWN.get(taught.task, ()) if name in recipe.options}
     try:
         asked = source if source is not None else data.get("origin", "")
-        material = gather(asked, None if held_out else old, taught.task, recipe, own, options, Quiet())
+        material = gather(asked, None if held_out or not old else old, taught.task, recipe, own, options, Quiet())
         if material.dataset.fingerprint() != data.get("fingerprint"):
             raise DataError(f"'{material.dataset.origin}' holds other rows now than when the network was tuned.")
         learnt, judged = material.table(material.train), material.table(material.test)
@@ -218,13 +218,14 @@ def _usual(whole: Opened) -> list[str]:
     if not found:
         raise UsageError(
             f"{whole.format} runs this network, and there is no smaller form of it.",
-            allowed="Networks that OpenVINO runs: Wav2Vec2 and its kin, small ones that spell, YOLOX, text encoders.",
+            allowed="Networks that OpenVINO runs: Wav2Vec2 and its kin, small ones that spell, YOLOX, and networks of "
+            "transformers that read or write texts.",
         )
     return found
 
 
 def _trials(
-    bench: Bench, names: Sequence[str], hourly_price: float, progress: Progress
+    bench: Bench, names: Sequence[str], progress: Progress
 ) -> tuple[dict[str, Trial], dict[str, Opened], dict[str, Sat]]:
     """Make, time and judge all forms; return what was measured, the networks, and how they did."""
     made, trials = {WHOLE: bench.whole}, dict[str, Trial]()

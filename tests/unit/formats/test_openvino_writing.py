@@ -18,7 +18,7 @@ transformers = pytest.importorskip("transformers", reason="transformers is not i
 pytest.importorskip("openvino")
 
 from headstart.core.backbone import Backbone  # noqa: E402
-from headstart.core.errors import DataError, UsageError  # noqa: E402
+from headstart.core.errors import DataError, HubError, UsageError  # noqa: E402
 from headstart.core.progress import Quiet  # noqa: E402
 from headstart.formats import _openvino_writing, _tracing  # noqa: E402
 from headstart.formats.openvino import OpenVINO  # noqa: E402
@@ -135,9 +135,15 @@ def test_a_network_says_how_its_tokens_are_chosen(tmp_path):
     ended = written(session, given, temperature=0.0, end=[found[0][3]])
     assert ended == written(theirs, given, temperature=0.0, end=[found[0][3]])
     assert ended[0][3:] == [-1] * len(ended[0][3:])
-    path.write_text(json.dumps({**own, "no_repeat_ngram_size": 3}))
-    assert "no_repeat_ngram_size" in OpenVINO().supports(network)
+    path.write_text(json.dumps({**own, "no_repeat_ngram_size": 0, "typical_p": 1.0, "suppress_tokens": []}))
+    assert OpenVINO().supports(network) == ""
+    for asked in ({"no_repeat_ngram_size": 1}, {"min_new_tokens": 1}, {"guidance_scale": 2}):
+        path.write_text(json.dumps({**own, **asked}))
+        assert next(iter(asked)) in OpenVINO().supports(network)
     assert start(network).format == "torch"
+    path.write_text("{")
+    with pytest.raises(HubError, match=r"generation_config\.json"):
+        OpenVINO().supports(network)
 
 
 @pytest.mark.parametrize("kind", ["Mistral", "Qwen2"])
