@@ -72,3 +72,19 @@ def measure() -> Callable[[httpx2.Client, str], float]:
         return 0.0
 
     return read
+
+
+def held(client) -> threading.Event:
+    """Keep the model's thread busy from now on, until the event that is returned is set.
+
+    It is waited for: what comes before the thread has begun would be drawn with it, and wait in no queue.
+    """
+    begun, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        release.wait()
+
+    client.loop.call_soon_threadsafe(client.service.batcher.call, hold)
+    assert begun.wait(60)
+    return release

@@ -9,7 +9,6 @@ import json
 import math
 import subprocess
 import sys
-import threading
 import time
 
 import httpx2
@@ -28,7 +27,7 @@ from headstart.server.queue.work import Budget
 from headstart.server.run import _listen
 from headstart.stages.keys import add_key
 from headstart.testing.toys import POISON, toy_runtime
-from tests.unit.server.conftest import running
+from tests.unit.server.conftest import held, running
 from tests.unit.server.test_open_inference import packed
 from tests.unit.server.test_serve import ended, process
 
@@ -311,8 +310,7 @@ def test_a_full_queue_says_when_to_come_again(measure):
 @pytest.mark.parametrize("leave", ["deadline", "cancel"])
 def test_who_has_left_costs_the_model_nothing(measure, leave):
     with running(toy_runtime(("body",))) as client, dialled(client) as toy:
-        release = threading.Event()
-        client.loop.call_soon_threadsafe(client.service.batcher.call, release.wait)
+        release = held(client)
         coming = [toy.coming("ModelInfer", asked(["x"]), timeout=8 if leave == "deadline" else 60) for _ in range(4)]
         until(lambda: measure(client, 'headstart_queue_items{model="toy"}') == 4)
         if leave == "cancel":

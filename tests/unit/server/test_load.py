@@ -5,11 +5,11 @@ from __future__ import annotations
 import concurrent.futures
 import random
 import socket
-import threading
 import time
 
 from headstart.server.limits import Limits
 from headstart.testing.toys import toy_runtime
+from tests.unit.server.conftest import held
 
 REQUEST = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s"
 
@@ -43,8 +43,7 @@ def test_a_storm_of_leaving_clients_leaves_nothing(serving, measure):
         assert measure(client, waiting) == wanted
 
     with serving(toy_runtime()) as client:
-        release = threading.Event()
-        client.loop.call_soon_threadsafe(client.service.batcher.call, release.wait)
+        release = held(client)
         place = (client.base_url.host, client.base_url.port)
         storm = [socket.create_connection(place) for _ in range(150)]
         for each in storm:
