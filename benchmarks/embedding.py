@@ -48,7 +48,7 @@ def measure(backbone: str, texts: str, rows: int, repeats: int, out: str | None 
     text = Text(["text"]).bind(opened.network)
     peer = SentenceTransformer(str(opened.network.folder), device="cpu")
     runs = {"sentence-transformers": lambda: peer.encode(some, show_progress_bar=False)}
-    for precision in OpenVINO().precisions():
+    for precision in OpenVINO().offered(opened.network):
         session = OpenVINO().open(opened.network, precision, core_count())
         runs[f"headstart {precision}"] = lambda session=session: session.run(text.encode(text.prepare({"text": some})))[
             "embedding"

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _backends import peers
 from _texts import mixed_texts
 from data import DATA, draw, table, write
 
@@ -76,7 +77,7 @@ def _cosine(theirs: np.ndarray, ours: np.ndarray) -> float:
 def forms(network: Network, given: list[Any], folder: Path) -> dict[str, Any]:
     """Return OpenVINO's sessions of a network, by precision, eight bits among them."""
     engine = OpenVINO()
-    found = {each: engine.open(network, each, core_count()) for each in engine.precisions()}
+    found = {each: engine.open(network, each, core_count()) for each in engine.offered(network)}
     small = engine.compress(network, "int8", given, folder)
     return {f"headstart {name}": each for name, each in found.items()} | {"headstart int8": start(small).session}
 
@@ -99,12 +100,18 @@ def texts() -> dict[str, Any]:
         ]
         return np.stack(made)
 
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, peers(network.folder) as others:
+        asked = Path(place) / "texts.json"
+        asked.write_text(json.dumps(some), encoding="utf-8")
         given = [modality.encode(modality.prepare({"text": mixed_texts(300, seed=1)}))]
         ways: dict[str, Way] = {
             "sentence-transformers": (lambda: peer.encode(some, show_progress_bar=False), len(some)),
             "transformers' pipeline": (piped, PIPED),
         }
+        for name, other in others.items():
+            other.run(asked, vectors=True)
+            made = np.load(other.vectors)
+            ways[name] = (lambda own=other, made=made: own.run(asked) or made, len(some))
         for name, session in forms(network, given, Path(place) / "int8").items():
             ways[name] = (lambda own=session: own.run(modality.encode(modality.prepare({"text": some})))["embedding"],
                           len(some))  # fmt: skip

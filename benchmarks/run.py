@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from headstart.core.gpu import gpu
-from headstart.core.threads import core_count, processor
+from headstart.core.threads import core_count, processor, processor_flags
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER.parent / "docs" / "benchmarks.json"
@@ -67,12 +67,8 @@ ON_EACH = ("banking77", "embedding", "engines_texts", "engines_pictures", "engin
 
 def machine() -> str:
     """Return the processor, its cores, and the widest arithmetic it has: speeds hold for that kind of machine only."""
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split())
-    except OSError:
-        flags = set()
     kinds = (("amx_bf16", "AMX"), ("avx512_bf16", "AVX-512 with bf16"), ("avx512f", "AVX-512"), ("avx2", "AVX2"))
-    widest = next((name for flag, name in kinds if flag in flags), "no AVX2")
+    widest = next((name for flag, name in kinds if flag in processor_flags()), "no AVX2")
     return ", ".join(filter(None, [processor(), f"{core_count()} cores", widest, gpu()]))
 
 

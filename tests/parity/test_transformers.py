@@ -89,14 +89,14 @@ def test_a_pruned_network_is_opened_by_transformers_and_by_every_engine(architec
         assert (ours * theirs).sum(axis=1).min() >= 0.9999
 
 
-@pytest.mark.parametrize(("precision", "least"), [("f32", 0.9999), ("bf16", 0.9995)])
+@pytest.mark.parametrize(("precision", "least"), [("f32", 0.9999), ("bf16", 0.9995), ("int8-dynamic", 0.999)])
 def test_the_built_in_encoder_equals_sentence_transformers(precision, least):
     pytest.importorskip("sentence_transformers")
-    if precision not in OpenVINO().precisions():
-        pytest.skip("this processor does not compute in bf16")
     from sentence_transformers import SentenceTransformer
 
     network = Builtin().fetch(Backbone.parse("builtin:all-MiniLM-L6-v2"), Quiet())
+    if precision not in OpenVINO().offered(network):
+        pytest.skip(f"this processor does not compute in {precision}")
     texts = ["My order #12345 has not arrived yet.", "hi", "Wo ist mein Paket?", "refund " * 300, ""] * 8
     text = modalities.registry.get("text").of({"columns": ["t"]}).bind(network)
     ours = OpenVINO().open(network, precision, 2).run(text.encode({"text": np.array(texts, dtype=object)}))["embedding"]

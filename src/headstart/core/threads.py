@@ -6,6 +6,7 @@ import os
 import platform
 import threading
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -65,6 +66,16 @@ def processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+@cache
+def processor_flags() -> frozenset[str]:
+    """Return what the processor can do, by the names that Linux gives; nothing where that is not told."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), []))
 
 
 def process_rank() -> int:

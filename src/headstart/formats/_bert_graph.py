@@ -65,6 +65,8 @@ FAMILY = {
         channels="hidden_dim",
     ),
 }
+LINEARS = ("query", "key", "value", "attended", "inner", "outer")
+"""The linear layers of a block, in the order in which they run."""
 ACTIVATIONS: Mapping[str, Callable[[ov.Output], ov.Node]] = {
     "gelu": lambda x: op.gelu(x, "erf"),
     "gelu_new": lambda x: op.gelu(x, "tanh"),
@@ -122,7 +124,7 @@ Change = Callable[[str, ov.Node, ov.Node], ov.Node]
 def linears(network: Network) -> dict[str, tuple[int, int]]:
     """Return the linear layers of the encoder's blocks by name, with the widths (in, out) of each."""
     names, tensors = FAMILY[network.architecture], Tensors(network.weights)
-    each = (names.query, names.key, names.value, names.attended, names.inner, names.outer)
+    each = [getattr(names, role) for role in LINEARS]
     found = [name.format(layer) for layer in range(int(network.config[names.layers])) for name in each]
     shapes = {name: tensors.shape(f"{name}.weight") for name in found}
     return {name: (shape[1], shape[0]) for name, shape in shapes.items()}
@@ -236,6 +238,7 @@ def block_diagonal(segment: ov.Node) -> ov.Node:
 
 def _linear(tensors: Tensors, name: str, x: ov.Node) -> ov.Node:
     product = op.matmul(x, _constant(tensors[f"{name}.weight"]), False, True)
+    product.set_friendly_name(name)
     return op.add(product, _constant(tensors[f"{name}.bias"]))
 
 

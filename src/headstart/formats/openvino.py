@@ -16,6 +16,7 @@ from headstart.core.format import Format
 from headstart.formats import (
     _bert_adapters,
     _bert_graph,
+    _bert_int8,
     _bert_prune,
     _channels,
     _compress,
@@ -29,9 +30,9 @@ from headstart.formats import (
 )
 from headstart.formats._openvino import ov
 
-CAPACITY = 128
+CAPACITY = 64
 """Tokens of a packed row."""
-ROWS = 16
+ROWS = 32
 """Rows of a batch."""
 MULTIPLE = 16
 """A batch's width is a multiple of it."""
@@ -55,6 +56,8 @@ class OpenVINO(Format):
         if form in _compress.COMPUTED:
             return [form]
         offered = self.precisions()
+        if _from_safetensors(network) and _bert_int8.offered(network):
+            offered = [*offered, _bert_int8.DYNAMIC]
         # Letters and words are chosen one by one, and nothing here has measured what they lose in bf16.
         return offered[::-1] if network.use in ("transcribe", "generate") else offered
 
@@ -87,21 +90,23 @@ class OpenVINO(Format):
         if reason:
             raise HubError(f"'{network.backbone.reference}' cannot be opened: {reason}.")
         form = _compress.form_of(network)
-        allowed = [form] if form in _compress.COMPUTED else ["bf16", "f32"]
+        allowed = [form] if form in _compress.COMPUTED else {"bf16", "f32", *self.offered(network)}
         if precision not in allowed:
             raise UsageError(
                 f"There is no precision '{precision}'.", allowed=f"Precisions: {listed(self.offered(network))}."
             )
-        return _session(_core().compile_model(_graph(network), "CPU", _settings(self, precision, threads)), network)
+        graph = _graph(network)
+        if precision == _bert_int8.DYNAMIC:
+            graph = _bert_int8.rounded(graph, network, _core())
+        return _session(_core().compile_model(graph, "CPU", _settings(self, precision, threads)), network)
 
     def open_adaptable(self, network: Network, precision: str, threads: int) -> Adaptable | None:
         """Open a text encoder of the BERT family for several adapters; None for all else."""
-        plain = not _compress.form_of(network) and network.library not in (*_graphs.LIBRARIES, "yolox")
-        if not plain or network.use != "embed" or network.weights.suffix != ".safetensors":
-            return None
-        if _small_graph.concerns(network) or _openvino_torch.concerns(network) or _bert_graph.unsupported(network):
+        if not _from_safetensors(network) or _bert_graph.unsupported(network):
             return None
         graph = _bert_adapters.build(network)
+        if precision == _bert_int8.DYNAMIC:
+            graph = _bert_int8.rounded(graph, network, _core())
         compiled = _core().compile_model(graph, "CPU", _settings(self, precision, threads))
         return _bert_adapters.AdaptedText(compiled, network, (CAPACITY, ROWS, MULTIPLE))
 
@@ -161,7 +166,8 @@ class OpenVINO(Format):
 
     def peak(self, precision: str, threads: int) -> float:
         """Return what the processor reaches in OpenVINO's own matrix product."""
-        return _operations.peak(_core(), precision, threads, _hint(self, precision))
+        product = _compress.INT8 if precision == _bert_int8.DYNAMIC else precision
+        return _operations.peak(_core(), product, threads, _hint(self, precision))
 
 
 def _settings(engine: OpenVINO, precision: str, threads: int) -> dict[str, Any]:
@@ -170,12 +176,22 @@ def _settings(engine: OpenVINO, precision: str, threads: int) -> dict[str, Any]:
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,
+        **(_bert_int8.SETTINGS if precision == _bert_int8.DYNAMIC else {}),
     }
 
 
 def _hint(engine: OpenVINO, precision: str) -> str:
     # What is not in eight bits, such as norms, is computed as the machine does best.
-    return engine.precisions()[0] if precision in _compress.COMPUTED else precision
+    return engine.precisions()[0] if precision in (*_compress.COMPUTED, _bert_int8.DYNAMIC) else precision
+
+
+def _from_safetensors(network: Network) -> bool:
+    """Return whether a network's graph is built here from the weights of a text encoder."""
+    if _compress.form_of(network) or network.library in (*_graphs.LIBRARIES, "yolox"):
+        return False
+    if network.use != "embed" or network.weights.suffix != ".safetensors":
+        return False
+    return not (_small_graph.concerns(network) or _openvino_torch.concerns(network))
 
 
 def _graph(network: Network) -> Any:

@@ -119,8 +119,9 @@ def other_precisions(opened: Mapping[str, Opened]) -> list[str]:
         # PyTorch's eager mode is for training: it is slower than the other engines at the same precision.
         if engine.heavy or any(engine.supports(each.network) for each in opened.values()):
             continue
-        for precision in engine.precisions():
+        offered = [engine.offered(each.network) for each in opened.values()]
+        for precision in offered[0] if offered else []:
             now = all((each.format, each.precision) == (name, precision) for each in opened.values())
-            if not now and all(precision in engine.offered(each.network) for each in opened.values()):
+            if not now and all(precision in each for each in offered):
                 found.append(f"{name} {precision}")
     return found
