@@ -42,6 +42,8 @@ def environment(name: str) -> Path:
     if not done.is_file():
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
         subprocess.run([str(python), "-m", "pip", "install", "-qq", *NEEDS[name]], check=True, stdout=sys.stderr)
+        # optimum-intel brings it, PyPI's build does not fit PyTorch's for CPUs, and texts do without.
+        subprocess.run([str(python), "-m", "pip", "uninstall", "-qq", "-y", "torchvision"], check=True)
         done.touch()
     return python
 
