@@ -11,6 +11,8 @@ import numpy as np
 
 SHARED = Path(os.environ.get("HEADSTART_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 DATA = SHARED / "data"
+MOBILE = SHARED / "weights/mobilenet_v2_imagenet/mobilenet_v2_torchvision_layout.pth"
+"""Weights of torchvision:mobilenet_v2."""
 
 
 def table(name: str) -> list[dict[str, str]]:

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 from accuracy import brief, fit
-from data import DATA, SHARED
+from data import DATA, MOBILE, SHARED
 
 NETWORKS = {
-    "torchvision:mobilenet_v2": SHARED / "weights/mobilenet_v2_imagenet/mobilenet_v2_torchvision_layout.pth",
+    "torchvision:mobilenet_v2": MOBILE,
     "torchvision:squeezenet1_0": SHARED / "weights/squeezenet1_0_imagenet/squeezenet1_0_torchvision.pth",
 }
 FOLDERS = {

@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from accuracy import brief, fit
-from data import DATA, table
-from training import MOBILE
+from data import DATA, MOBILE, table
 
 from headstart.core.gpu import machine
 from headstart.core.progress import Quiet

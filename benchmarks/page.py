@@ -232,6 +232,10 @@ def smaller(results: dict[str, Any]) -> list[str]:
     page: list[str] = []
     kinds = (
         ("prune", "banking77, MiniLM", "category", "right"),
+        ("prune_pictures", "clothing_small, MobileNetV2", "label", "right"),
+        ("precisions_banking77", "banking77, MiniLM", "category", "right"),
+        ("precisions_sst2", "sst2, MiniLM", "label", "right"),
+        ("precisions_clothing", "clothing_small, MobileNetV2", "label", "right"),
         ("small_speech", "spoken digits, builtin:ctc-small", "transcribe", "WER"),
     )
     for section, what, target, measure in kinds:
@@ -249,7 +253,8 @@ def smaller(results: dict[str, Any]) -> list[str]:
             size = f"{each['size'] / 1e6:.1f} MB" if each["size"] else "-"
             rows.append([each["name"], share(right["value"]) if right else "-", lost, *speed, size, each["why"] or "-"])
         most = f"at most {found['max_drop']:g} points may be lost"
-        page += [f"Judged on {found['rows']:,} rows of the test file; {most}.", "", *lines(rows), ""]
+        whole = f" As it is: {found['engine']}." if "engine" in found else ""
+        page += [f"Judged on {found['rows']:,} rows of the test file; {most}.{whole}", "", *lines(rows), ""]
     return ["## Smaller forms", "", *page] if page else []
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from accuracy import brief, fit
-from data import DATA, SHARED
+from data import DATA, MOBILE, SHARED
 
 ROWS, BATCH, ROUNDS = 1280, 32, 5
 TRAINER_LENGTH, TRAINER_BATCH, TRAINER_ROWS = 128, 8, 64
@@ -154,7 +154,6 @@ def _trainer(scratch: Path, folder: Path, words: list[str], y: np.ndarray, class
     return (time.perf_counter() - began) / TRAINER_ROWS
 
 
-MOBILE = SHARED / "weights/mobilenet_v2_imagenet/mobilenet_v2_torchvision_layout.pth"
 PICTURES = ["--backbone", "torchvision:mobilenet_v2", "--weights", MOBILE, "--target", "label", "--method", "finetune",
             "--set", "frozen=half"]  # fmt: skip
 LADDERS: dict[str, tuple[str, list[Any]]] = {

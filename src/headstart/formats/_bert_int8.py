@@ -55,20 +55,18 @@ def offered(network: Network) -> bool:
 
 def rounded(graph: ov.Model, network: Network, core: ov.Core) -> ov.Model:
     """Return the graph that `_bert_graph.build` made of a network, changed in place, whatever was added to it."""
-    sizes, products, site = channel_sizes(network, core), _products(graph), ""
-    divided: dict[str, ov.Node] = {}
+    sizes, products = channel_sizes(network, core), _products(graph)
     for name, role in _roles(network).items():
         product = products[name]
-        if role in READERS:
-            site = name
-            scale = np.sqrt(np.maximum(sizes[name] / max(float(np.median(sizes[name])), 1e-6), 1.0))
-            divided[name] = op.multiply(product.input_value(0), op.constant((1 / scale).astype(np.float32)))
+        weights = product.input_value(1).get_node().get_data()
         if role == "value":
             continue
-        weights = product.input_value(1).get_node().get_data()
-        if role in (*READERS, "key"):
+        if role in READERS:
+            scale = np.sqrt(np.maximum(sizes[name] / max(float(np.median(sizes[name])), 1e-6), 1.0))
+            divided = op.multiply(product.input_value(0), op.constant((1 / scale).astype(np.float32)))
+        if role in (*READERS, "key"):  # A block's key comes behind its query.
             weights = weights * scale
-            product.input(0).replace_source_output(divided[site].output(0))
+            product.input(0).replace_source_output(divided.output(0))
         product.input(1).replace_source_output(_in_groups(weights).output(0))
     graph.validate_nodes_and_infer_types()
     return graph
