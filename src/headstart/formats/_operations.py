@@ -15,6 +15,8 @@ from headstart.formats._openvino import op, ov
 
 SIDE = 1536
 """Rows and columns of the matrices whose product is timed."""
+RANGE = 6.0
+"""What eight bits reach to in that product."""
 TRIES, SECONDS = 12, 1.5
 """Products that are timed at most, and for how long."""
 
@@ -63,14 +65,7 @@ def peak(core: Any, precision: str, threads: int, hint: str) -> float:
         precision: `int8`, or what OpenVINO computes in.
         hint: what is computed in where it is not in eight bits.
     """
-    given = op.parameter([SIDE, SIDE], np.float32, "given")
-    weights = np.random.default_rng(0).normal(size=(SIDE, SIDE)).astype(np.float32)
-    left, right = given, op.constant(weights)
-    if precision == INT8:
-        left, right = _rounded(given), _rounded(right)
-    product = op.matmul(left, right, False, False)
-    # One number of each row is asked for, so that writing the result does not count.
-    graph = ov.Model([op.result(op.reduce_max(product, op.constant(np.array([1], np.int64))))], [given], "peak")
+    graph, weights = product(precision)
     settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     request = core.compile_model(graph, "CPU", settings).create_infer_request()
     inputs, best, started = [weights.T.copy()], math.inf, time.perf_counter()
@@ -84,6 +79,19 @@ def peak(core: Any, precision: str, threads: int, hint: str) -> float:
     return 2.0 * SIDE**3 / best
 
 
-def _rounded(x: Any) -> Any:
-    ends: Sequence[Any] = [op.constant(np.float32(each)) for each in (-6, 6, -6, 6)]
-    return op.fake_quantize(x, *ends, 256)
+def product(precision: str) -> tuple[Any, np.ndarray]:
+    """Return the graph of a product of two matrices, one of them given, and numbers for that."""
+    given = op.parameter([SIDE, SIDE], np.float32, "given")
+    weights = np.random.default_rng(0).normal(size=(SIDE, SIDE)).astype(np.float32)
+    left, right = given, op.constant(weights)
+    if precision == INT8:
+        # OpenVINO computes in eight bits where steps are laid out as NNCF lays them out: one more below zero, or none.
+        left, right = _rounded(given, -RANGE * 128 / 127, 256), _rounded(right, -RANGE, 255)
+    made = op.matmul(left, right, False, False)
+    # One number of each row is asked for, so that writing the result does not count.
+    return ov.Model([op.result(op.reduce_max(made, op.constant(np.array([1], np.int64))))], [given], "peak"), weights
+
+
+def _rounded(x: Any, low: float, steps: int) -> Any:
+    ends: Sequence[Any] = [op.constant(np.float32(each)) for each in (low, RANGE, low, RANGE)]
+    return op.fake_quantize(x, *ends, steps)

@@ -40,3 +40,13 @@ def test_a_text_encoder_is_counted_with_its_padding(tmp_path):
 @pytest.mark.parametrize("precision", ["f32", "int8"])
 def test_the_peak_is_that_of_a_machine(precision):
     assert 1e8 < OpenVINO().peak(precision, 1) < 1e15
+
+
+@pytest.mark.parametrize(("precision", "computed"), [("f32", {"f32"}), ("int8", {"i8", "u8"})])
+def test_the_product_that_is_timed_is_computed_in_that_precision(precision, computed):
+    compiled = ov.Core().compile_model(_operations.product(precision)[0], "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    told = [each.get_rt_info() for each in compiled.get_runtime_model().get_ops()]
+    kinds = ("FullyConnected", "MatMul")
+    products = [each["runtimePrecision"].astype(str) for each in told if each["layerType"].astype(str) in kinds]
+    assert products
+    assert set(products) <= computed
