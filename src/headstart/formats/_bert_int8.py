@@ -4,8 +4,8 @@ Weights are rounded to 256 steps once, in groups that each have their own range.
 by OpenVINO while it runs, in groups of the same size within each token (dynamic quantisation), so no rows of the user's
 are needed, and a text's vector does not depend on the texts beside it. Channels that are much larger than others would
 widen the range of their group: they are divided before the product, and the weights multiplied (Xiao and others 2023,
-arXiv:2211.10438). Which channels those are is found with random words. The projection to values is left as it is: by
-itself it would cost as much of the cosine as all other products together.
+arXiv:2211.10438). Which channels those are is found with random words. The projection to values, a twelfth of the
+products in a network of the usual widths, is left as it is: with it, MiniLM's lowest cosines fall below .9995.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ def rounded(graph: ov.Model, network: Network, core: ov.Core) -> ov.Model:
     """Return the graph that `_bert_graph.build` made of a network, changed in place, whatever was added to it."""
     sizes, products = channel_sizes(network, core), _products(graph)
     for name, role in _roles(network).items():
-        product = products[name]
-        weights = product.input_value(1).get_node().get_data()
         if role == "value":
             continue
+        product = products[name]
+        weights = product.input_value(1).get_node().get_data()
         if role in READERS:
             scale = np.sqrt(np.maximum(sizes[name] / max(float(np.median(sizes[name])), 1e-6), 1.0))
             divided = op.multiply(product.input_value(0), op.constant((1 / scale).astype(np.float32)))
