@@ -317,7 +317,9 @@ def machines(results: dict[str, Any]) -> list[str]:
         told += [
             f"* measured while the machine did other work, too, so that their seconds are too long: {', '.join(busy)}"
         ]
-    known = {*results.get("machines", {}), "machines", "banking77", "embedding", "busy", *ENGINES}
+    told += [f"* {note}" for note in results.get("notes", [])]
+    each = ("banking77", "embedding", *ENGINES, "engines_writing", "engines_single")
+    known = {*results.get("machines", {}), "machines", "busy", "notes", *each}
     earlier = [section for section in results if section not in known]
     return told + ([f"* an earlier machine, not recorded: {', '.join(earlier)}"] if earlier else [])
 
@@ -373,7 +375,15 @@ def gpu(results: dict[str, Any]) -> list[str]:
     for name, title in (("gpu_fit_texts", "`fit` of banking77"), ("gpu_fit_pictures", "`fit` of clothing_small")):
         if name in results:
             each = results[name]
-            page += ["", f"* {title}: {share(each['accuracy'])} in {each['seconds']:.0f} s."]
+            rungs = ", ".join(f"{rung['name']} {rung['score']:.3f}" for rung in each["ladder"] if rung["score"])
+            page += ["", f"* {title}: {share(each['accuracy'])} in {each['seconds']:.0f} s; held-out rows: {rungs}."]
+    if "gpu_steps" in results:
+        each = results["gpu_steps"]
+        took = ", ".join(
+            f"{name} {taken:.2f} ({each['ratio_to_headstart'][name]:.2f}x)"
+            for name, taken in each["milliseconds_a_row"].items()
+        )
+        page += ["", f"* fine-tuning MiniLM, milliseconds a row, and the ratio to headstart's: {took}."]
     return page or ["Nothing was measured: no GPU was lent."]
 
 

@@ -94,7 +94,8 @@ class AdaptedText(Adaptable):
             return self._request.infer(given, share_inputs=True, share_outputs=True)[0]
 
         batches = _packing.batches(arrays["ids"], arrays["lengths"], *self._room, kinds)
-        return {"embedding": _packing.vectors(len(kinds), self._network, batches, hidden)}
+        made = ((each, hidden(each)) for each in batches)
+        return {"embedding": _packing.vectors(len(kinds), self._network, made)}
 
     def _bind(self) -> None:
         stacks = self._stacks

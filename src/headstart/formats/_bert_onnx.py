@@ -141,7 +141,8 @@ class TextSession(Session):
     def run(self, arrays: Arrays) -> dict[str, np.ndarray]:
         """Return `embedding` (n, width) float32, of unit length where the network asks for it."""
         batches = _packing.batches(arrays["ids"], arrays["lengths"], CAPACITY, ROWS, MULTIPLE)
-        return {"embedding": _packing.vectors(len(arrays["lengths"]), self.network, batches, self._hidden)}
+        made = ((each, self._hidden(each)) for each in batches)
+        return {"embedding": _packing.vectors(len(arrays["lengths"]), self.network, made)}
 
     def _hidden(self, packed: _packing.Packed) -> np.ndarray:
         given: Sequence[np.ndarray] = [packed.ids, packed.position, packed.segment]

@@ -9,11 +9,14 @@ import numpy as np
 from headstart.core.arrays import Arrays, Session
 from headstart.core.backbone import CHANNELS, Network
 from headstart.formats._openvino import ov
+from headstart.formats._openvino_requests import Requests
 
 LIBRARIES = ("keras", "small", "timm", "torchhub", "torchvision", "transformers")
 USES = ("classify", "embed")
 COUNTS = (2, 3, 1)
 """How many pictures it is traced with, and then compared with."""
+AT_ONCE = 8
+"""Pictures of a job where jobs may run side by side."""
 
 
 def concerns(network: Network) -> bool:
@@ -70,12 +73,14 @@ class PixelSession(Session):
     """A compiled image network: `pixels` in, laid out as its preprocessing says; its one output (n, width) out."""
 
     def __init__(self, compiled: Any) -> None:
-        self.request, self.output = compiled.create_infer_request(), compiled.outputs[0].get_any_name()
+        self.requests, self.output = Requests(compiled), compiled.outputs[0].get_any_name()
 
     def run(self, arrays: Arrays) -> dict[str, np.ndarray]:
         """Return the output."""
         given = np.ascontiguousarray(arrays["pixels"], np.float32)
-        return {self.output: np.array(self.request.infer([given], share_inputs=True)[0], np.float32)}
+        rows = AT_ONCE if self.requests.splits else max(len(given), 1)
+        jobs = [[given[start : start + rows]] for start in range(0, max(len(given), 1), rows)]
+        return {self.output: np.concatenate([each.astype(np.float32) for each in self.requests.each(jobs)])}
 
 
 def session(compiled: Any, network: Network) -> Session:

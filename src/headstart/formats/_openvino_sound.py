@@ -9,6 +9,7 @@ import numpy as np
 from headstart.core.arrays import Arrays, Session
 from headstart.core.backbone import Network
 from headstart.formats._openvino import ov
+from headstart.formats._openvino_requests import Requests
 from headstart.formats._wav2vec2 import FAMILY, alike, least
 
 USES = ("classify", "embed", "transcribe")
@@ -57,7 +58,7 @@ class SampleSession(Session):
     """A compiled network: `samples` (flat) and `lengths` (n,) in; what its use gives out, as in PyTorch."""
 
     def __init__(self, compiled: Any, network: Network) -> None:
-        self.request, self.output = compiled.create_infer_request(), compiled.outputs[0].get_any_name()
+        self.requests, self.output = Requests(compiled), compiled.outputs[0].get_any_name()
         self.least, self.use = least(network.config), network.use
 
     def run(self, arrays: Arrays) -> dict[str, np.ndarray]:
@@ -65,10 +66,13 @@ class SampleSession(Session):
         lengths = np.asarray(arrays["lengths"], np.int64)
         clips = np.split(np.asarray(arrays["samples"], np.float32), np.cumsum(lengths)[:-1])
         found: dict[int, np.ndarray] = {}
-        for length, rows in alike(lengths.tolist(), self.least).items():
-            batch = np.stack([np.pad(clips[row], (0, length - len(clips[row]))) for row in rows])
-            made = np.array(self.request.infer([batch], share_inputs=True)[0], np.float32)
-            found |= dict(zip(rows, made, strict=True))
+        groups = alike(lengths.tolist(), self.least)
+        jobs = [
+            [np.stack([np.pad(clips[row], (0, length - len(clips[row]))) for row in rows])]
+            for length, rows in groups.items()
+        ]
+        for rows, made in zip(groups.values(), self.requests.each(jobs), strict=True):
+            found |= dict(zip(rows, made.astype(np.float32), strict=True))
         ordered = [found[row] for row in range(len(clips))]
         if self.use != "transcribe":
             return {self.output: np.stack(ordered)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,20 +132,17 @@ def _batch(
     return Packed(texts, flat_ids, flat_position, flat_segment, starts, count)
 
 
-def vectors(
-    count: int, network: Network, batches: Iterator[Packed], hidden: Callable[[Packed], np.ndarray]
-) -> np.ndarray:
+def vectors(count: int, network: Network, made: Iterable[tuple[Packed, np.ndarray]]) -> np.ndarray:
     """Return the vectors of texts (count, width), of unit length where the network asks for it.
 
     Args:
         count: of the texts.
         network: says how its tokens' vectors become one.
-        batches: of all texts.
-        hidden: returns the tokens' vectors (rows, tokens, width) of a batch.
+        made: the batches of all texts, each with its tokens' vectors (rows, tokens, width).
     """
     embedding = np.zeros((count, network.backbone.width), np.float32)
-    for packed in batches:
-        embedding[packed.texts] = pool(hidden(packed), packed, network.pooling["mode"])
+    for packed, hidden in made:
+        embedding[packed.texts] = pool(hidden, packed, network.pooling["mode"])
     if network.pooling["normalize"]:
         embedding /= np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
     return embedding

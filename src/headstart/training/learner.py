@@ -34,6 +34,10 @@ class Learner(torch.nn.Module):  # type: ignore[misc]
         self.fresh, self.balance = False, 0.0
         self.head: Any = torch.nn.ModuleList()
 
+    def gather(self) -> None:
+        """Move what stands behind the network to where the network is: it may be on a GPU from the beginning."""
+        self.to(next(self.network.parameters()).device)
+
     def forward(self, given: Mapping[str, Any], rows: Any) -> Any:
         """Return the network's own loss."""
         return self.built.loss(given)
@@ -84,6 +88,7 @@ class Supervised(Learner):
                 layer.weight.copy_(torch.from_numpy(weights.T))
                 layer.bias.copy_(torch.from_numpy(bias))
             self.head.append(layer)
+        self.gather()
 
     def embedding(self, given: Mapping[str, Any]) -> Any:
         """Return the embedding (n, width) of unit length, as the Runtime makes it."""

@@ -33,6 +33,7 @@ class Tied(Learner):
             linear.bias.zero_()
         self.head = torch.nn.ModuleDict({"map": linear, "norm": torch.nn.LayerNorm(width)})
         self.head.register_parameter("bias", torch.nn.Parameter(torch.zeros(tokens)))
+        self.gather()
 
     @property
     def embeddings(self) -> Any:

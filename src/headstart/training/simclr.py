@@ -29,6 +29,7 @@ class Alike(Learner):
         super().__init__(built)
         layers = torch.nn
         self.head = layers.Sequential(layers.Linear(width, width), layers.ReLU(), layers.Linear(width, PROJECTED))
+        self.gather()
 
     def forward(self, given: Mapping[str, Any], rows: Any) -> Any:
         """Return how unlikely each view's own counterpart is among all of the batch, () in nats."""

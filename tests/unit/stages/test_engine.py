@@ -95,6 +95,15 @@ def test_an_inexact_precision_is_left_out_and_told(network, rows):
     assert "too inexact (cosine" in choice.left_out["right bf16"]
 
 
+def test_on_a_gpu_the_run_that_is_recorded_does_not_count(network, rows, monkeypatch):
+    able = [Engine("one", "f32", Fake(0.001)), Engine("two", "f32", Fake(0.001))]
+    engine.measured(network, able, {}, *rows)
+    monkeypatch.setattr(engine, "gpu", lambda: "a GPU")
+    warmed = [Engine("one", "f32", Fake(0.001)), Engine("two", "f32", Fake(0.001))]
+    engine.measured(network, warmed, {}, *rows)
+    assert [each.format.ran for each in warmed] == [each.format.ran + 1 for each in able]
+
+
 def test_measuring_ends_with_its_budget(network, rows):
     able = [Engine(f"e{number}", "f32", Fake(1.6)) for number in range(6)]
     choice = engine.measured(network, able, {}, *rows)
