@@ -55,6 +55,10 @@ class Format(ABC):
         """Open a network for several low-rank adapters, which share its weights and passes; None where it cannot."""
         return None
 
+    def ahead(self, network: Network) -> str:
+        """Return what has to be done once before a network can be opened, where that takes seconds; else nothing."""
+        return ""
+
     def worked_out(self, network: Network) -> Mapping[str, Path]:
         """Return the folders of what it made of the network when it was opened, for a bundle to carry.
 

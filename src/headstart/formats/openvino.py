@@ -124,6 +124,12 @@ class OpenVINO(Format):
         compiled = _core().compile_model(graph, "CPU", _settings(self, precision, threads))
         return _bert_adapters.AdaptedText(compiled, network, (CAPACITY, ROWS, MULTIPLE))
 
+    def ahead(self, network: Network) -> str:
+        """Return that the network is traced, where it has not been."""
+        if _compress.form_of(network) or not _openvino_torch.concerns(network):
+            return ""
+        return "" if _openvino_torch.place(network).is_dir() else "its graph is traced with PyTorch and kept"
+
     def worked_out(self, network: Network) -> Mapping[str, Path]:
         """Return the folder that holds the graph traced from PyTorch, where there is one."""
         if _compress.form_of(network) or not _openvino_torch.concerns(network):

@@ -51,6 +51,8 @@ def narrow(module: Any, names: list[str]) -> None:
         parent, _, last = name.rpartition(".")
         old = module.get_submodule(name)
         new = Still(old.in_features, old.out_features, old.bias is not None, kind, True, "nf4")
+        # On processors with bf16 it would lay the weights out anew with the first answer, for some widths alone.
+        new.support_avx512bf16_for_cpu = False
         weight = old.weight.detach().to("cpu", torch.float32).contiguous()
         new.weight = bnb.nn.Params4bit(weight, requires_grad=False, quant_type="nf4", compress_statistics=True)
         if old.bias is not None:

@@ -141,7 +141,7 @@ def _gate(
         try:
             made[name] = make()
         except HeadstartError as error:
-            trials[name] = Trial(name, f"not tried: {error.problem}")
+            trials[name] = Trial(name, f"not tried: {error}")
     for name in list(made):
         made[name] = replace(made[name], name=name)
     clock = time_all(made, workshop.ground, progress)

@@ -111,7 +111,10 @@ class Bench:
             engine, _, precision = name.rpartition(" ")
             offered = formats.registry.get(engine)().offered(network)
             if formats.registry.get(engine)().supports(network) or precision not in offered:
-                raise UsageError(f"{engine} does not run this network at {precision} here.")
+                raise UsageError(
+                    f"{engine} does not run this network at {precision} here.",
+                    allowed=f"Precisions: {listed(offered)}.",
+                )
             return replace(start(network, engine, precision=precision), tuned=self.whole.tuned)
         maker = next((engine for engine, made_by in engines_of(network, own) if name in made_by.forms), "")
         if not maker:
@@ -234,7 +237,7 @@ def _trials(
         try:
             made[name] = bench.made(name)
         except HeadstartError as error:
-            trials[name] = Trial(name, f"not tried: {error.problem}")
+            trials[name] = Trial(name, f"not tried: {error}")
     asked = bench.exam.asked()
     some = take_rows(asked, np.random.default_rng(0).permutation(table_rows(asked))[: 4 * MANY])
     progress.say(f"timing {len(made)} networks, one after the other, {gate.ROUNDS} times")

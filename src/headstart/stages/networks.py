@@ -133,7 +133,7 @@ def open_network(
         raise UsageError(
             f"'{network.backbone.reference}' cannot {use.replace('_', ' ')}.", allowed=f"It can: {listed(uses)}."
         )
-    return start(replace(network, use=use), format_name)
+    return start(replace(network, use=use), format_name, progress=progress)
 
 
 @final
@@ -199,11 +199,14 @@ def viewed(network: Network, view: Mapping[str, Any]) -> Network:
     return replace(network, preprocessing=preprocessing, pooling=pooling)
 
 
-def start(network: Network, format_name: str = "", threads: int = 0, precision: str = "") -> Opened:
+def start(
+    network: Network, format_name: str = "", threads: int = 0, precision: str = "", progress: Progress | None = None
+) -> Opened:
     """Open a network that is on disk with the first engine that can, the named one alone where one is named.
 
     Args:
         precision: what it is computed in, where the engine offers that; else what the engine offers first.
+        progress: is told what takes seconds.
 
     Raises:
         HubError: none can; the sentence gives each one's reason.
@@ -220,6 +223,8 @@ def start(network: Network, format_name: str = "", threads: int = 0, precision: 
         if not reason:
             offered, cores = engine.offered(network), threads or core_count()
             chosen = precision if precision in offered else offered[0]
+            if progress is not None and (once := engine.ahead(network)):
+                progress.say(f"opening {network.backbone.reference} for the first time: {once}")
             try:
                 session = engine.open(network, chosen, cores)
             except Unfit as error:

@@ -151,7 +151,7 @@ def _has_weights(network: Network) -> bool:
 
 
 def _before(exam: Exam, network: Network, progress: Progress) -> Sat:
-    opened = start(network)
+    opened = start(network, progress=progress)
     return exam.sat(opened.network, opened.session, progress)
 
 

@@ -175,7 +175,7 @@ def climb(room: Classroom) -> Climbed:
     sat: Sat | None = None
     ladder = [Rung(AS_IT_IS, why=room.unable)]
     if not room.unable:
-        opened = start(room.network)
+        opened = start(room.network, progress=room.progress)
         sat = room.exam.sat(opened.network, opened.session, room.progress)
         best = Climbed(AS_IT_IS, opened, {}, [])
         ladder = [replace(_rung(AS_IT_IS, room.exam, sat), kept=True)]

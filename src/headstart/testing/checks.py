@@ -147,7 +147,7 @@ def check_network_method(kind: type[NetworkMethod], courses: Sequence[Course]) -
     assert set(first.heads) == set(course.lessons)
     through_json(dict(first.trained))
     through_json([vars(each) for each in first.race])
-    opened = {name: start(first.network, name) for name in ("", "torch")}
+    opened = {name: start(first.network, name, precision="f32") for name in ("", "torch")}
     found = {name: _unit(each.session.run(course.examples.batch(course.held))) for name, each in opened.items()}
     assert np.allclose(found[""], found["torch"], atol=1e-3), "two engines give other embeddings of the tuned network"
     score = 0.0

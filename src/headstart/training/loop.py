@@ -20,6 +20,7 @@ from headstart.core.errors import ResourceError
 from headstart.core.files import cache_folder
 from headstart.core.method import Budget
 from headstart.core.progress import Progress
+from headstart.core.threads import processor_flags
 from headstart.training.batches import ahead, batches
 from headstart.training.blocks import blocks_of, groups, to_training
 from headstart.training.checkpoints import Checkpoints, optimizer_tensors, restore_optimizer
@@ -349,12 +350,8 @@ def agreed(value: Any) -> Any:
 def chosen_precision(wanted: str) -> str:
     """Return accelerate's name of the precision to train in: bf16 where the processor or GPU computes in it."""
     able = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    if not able and not torch.cuda.is_available():
-        try:
-            flags = set(Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split())
-        except OSError:
-            flags = set()
-        able = bool(flags & {"amx_bf16", "avx512_bf16"})
+    if not torch.cuda.is_available():
+        able = bool(processor_flags() & {"amx_bf16", "avx512_bf16"})
     return "bf16" if wanted == "bf16" or (wanted == "auto" and able) else "no"
 
 

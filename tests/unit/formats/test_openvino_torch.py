@@ -154,6 +154,23 @@ def test_a_network_of_transformers(tmp_path):
     assert start(network).format == "openvino"
 
 
+def test_a_first_opening_is_told_because_it_takes_seconds(tmp_path):
+    class Heard(Quiet):
+        def __init__(self):
+            self.lines = []
+
+        def say(self, line):
+            self.lines.append(line)
+
+    torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), tmp_path / "a.pth")
+    backbone = replace(Backbone.parse("torchvision:squeezenet1_1"), weights=str(tmp_path / "a.pth"))
+    network, heard = small(Torchvision().fetch(backbone, Quiet())), Heard()
+    for _ in range(2):
+        assert start(network, progress=heard).format == "openvino"
+    (line,) = heard.lines
+    assert line == "opening torchvision:squeezenet1_1 for the first time: its graph is traced with PyTorch and kept"
+
+
 def test_a_network_of_keras(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     keras = pytest.importorskip("keras")
