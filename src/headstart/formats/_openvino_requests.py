@@ -32,14 +32,14 @@ class Repeatable:
     """A compiled graph that can be compiled again, for several requests at once.
 
     Args:
-        compile: compiles it for so many streams.
+        make: compiles it for so many streams.
         threads: cores that it runs on.
     """
 
-    def __init__(self, compile: Callable[[int], Any], threads: int) -> None:
+    def __init__(self, make: Callable[[int], Any], threads: int) -> None:
         started = time.perf_counter()
-        self.compiled = compile(1)
-        self.again, self.streams, self.seconds = compile, min(threads, MOST), time.perf_counter() - started
+        self.compiled = make(1)
+        self.again, self.streams, self.seconds = make, min(threads, MOST), time.perf_counter() - started
         self.inputs, self.outputs = self.compiled.inputs, self.compiled.outputs
 
     def create_infer_request(self) -> Any:

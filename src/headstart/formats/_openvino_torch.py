@@ -29,6 +29,7 @@ from headstart.core.format import Unfit
 from headstart.core.gpu import gpu
 from headstart.core.registry import require
 from headstart.formats import (
+    _openvino_boxes,
     _openvino_pictures,
     _openvino_reading,
     _openvino_sound,
@@ -48,6 +49,7 @@ GRAPH, REASON = "graph.xml", "unfit.txt"
 CARRIED = "openvino_graph"
 """The folder within a network's own that holds its graph, where a bundle carries it."""
 KINDS: tuple[Any, ...] = (
+    _openvino_boxes,
     _openvino_pictures,
     _openvino_reading,
     _openvino_sound,
@@ -213,8 +215,10 @@ def _traced(own: Any, network: Network) -> Any:
 
 def _same(own: Session, graph: Any, network: Network, core: ov.Core) -> bool:
     found = session(core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}), network)
-    for arrays in _kind(network).examples(network)[1:]:
-        theirs, ours = own.run(arrays), found.run(arrays)
+    kind = _kind(network)
+    run = getattr(kind, "compared", lambda session, arrays: session.run(arrays))
+    for arrays in kind.examples(network)[1:]:
+        theirs, ours = run(own, arrays), run(found, arrays)
         if theirs.keys() != ours.keys() or any(ours[name].shape != each.shape for name, each in theirs.items()):
             return False
         for name, each in theirs.items():

@@ -7,15 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headstart.core.backbone import Network
+from headstart.formats._boxes import proposed
 from headstart.formats._heads import Maps
 from headstart.formats._transformers import config_of, load, torch, transformers
 
 KINDS = {"classify": "AutoModelForImageClassification", "detect": "AutoModelForObjectDetection"}
-EACH_CLASS = ("conditional_detr", "d_fine", "dab-detr", "deformable_detr", "rt_detr", "rt_detr_v2")
-"""Detectors that judge each class of a box by itself; the others give one class to each box, or none."""
-AS_MANY = ("d_fine", "rt_detr", "rt_detr_v2")
-"""Those that give as many boxes as they look for; the others give `MOST_BOXES`."""
-MOST_BOXES = 100
 BACKBONE = ("num_batches_tracked",)
 
 
@@ -93,25 +89,15 @@ class Detector:
 
     def __init__(self, module: Any) -> None:
         self.module = module
-        kind = module.config.model_type
-        self.each_class, self.as_many = kind in EACH_CLASS, kind in AS_MANY
         self.masked = "pixel_mask" in inspect.signature(module.forward).parameters
 
     def run(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return every box that the network proposes; most have a low score."""
         out = self.module(pixel_values=given["pixels"])
-        scores, classes, boxes = self._chosen(out.logits, out.pred_boxes)
+        logits, boxes = (each.float().detach().cpu().numpy() for each in (out.logits, out.pred_boxes))
         rows, columns = given["pixels"].shape[2:]
-        middle, half = boxes[..., :2], boxes[..., 2:] / 2
-        edges = torch.cat([middle - half, middle + half], -1)
-        edges = edges * torch.tensor([columns, rows, columns, rows], dtype=edges.dtype, device=edges.device)
-        order = scores.argsort(dim=1, descending=True, stable=True)
-        return {
-            "boxes": edges.gather(1, order[..., None].expand(-1, -1, 4)).flatten(0, 1),
-            "scores": scores.gather(1, order).flatten(),
-            "classes": classes.gather(1, order).flatten(),
-            "counts": torch.full((len(scores),), scores.shape[1]),
-        }
+        found = proposed(logits, boxes, (rows, columns), self.module.config.model_type)
+        return {name: torch.from_numpy(each) for name, each in found.items()}
 
     def loss(self, given: Mapping[str, Any]) -> Any:
         """Return the network's own training loss (), of `boxes` (m, 4), `classes` (m,) and `counts` (n,).
@@ -135,14 +121,3 @@ class Detector:
             answers.append({"class_labels": classes, "boxes": placed})
         more = {} if mask is None or not self.masked else {"pixel_mask": mask}
         return self.module(pixel_values=pixels, labels=answers, **more).loss
-
-    def _chosen(self, logits: Any, boxes: Any) -> tuple[Any, Any, Any]:
-        if not self.each_class:
-            # The last class stands for nothing.
-            scores, classes = logits.softmax(-1)[..., :-1].max(-1)
-            return scores, classes, boxes
-        shares = logits.sigmoid().flatten(1)
-        most = logits.shape[1] if self.as_many else MOST_BOXES
-        scores, places = shares.topk(min(most, shares.shape[1]), dim=1)
-        chosen = places // logits.shape[2]
-        return scores, places % logits.shape[2], boxes.gather(1, chosen[..., None].expand(-1, -1, 4))

@@ -22,6 +22,7 @@ from headstart.formats import (
     _channels,
     _compress,
     _graphs,
+    _openvino_boxes,
     _openvino_graphs,
     _openvino_torch,
     _operations,
@@ -64,8 +65,9 @@ class OpenVINO(Format):
         offered = self.precisions()
         if _from_safetensors(network) and _bert_int8.offered(network):
             offered = [*offered, _bert_int8.DYNAMIC]
-        # Letters and words are chosen one by one, and nothing here has measured what they lose in bf16.
-        return offered[::-1] if network.use in ("transcribe", "generate") else offered
+        # Letters and words are chosen one by one, and nothing here has measured what they, or boxes, lose in bf16.
+        careful = network.use in ("transcribe", "generate") or _openvino_boxes.concerns(network)
+        return offered[::-1] if careful else offered
 
     def supports(self, network: Network) -> str:
         """Return an empty string for a text encoder of the BERT family or a saved graph that it reads, else why not."""

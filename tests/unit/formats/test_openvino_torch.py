@@ -30,6 +30,7 @@ from headstart.hubs.local import Local  # noqa: E402
 from headstart.hubs.torchvision import Torchvision  # noqa: E402
 from headstart.stages.networks import frozen, start  # noqa: E402
 from tests.unit.pipelines import sounds  # noqa: E402
+from tests.unit.pipelines.test_detect import detector  # noqa: E402
 
 pytestmark = [
     pytest.mark.slow,
@@ -287,28 +288,38 @@ def test_a_cache_that_cannot_be_written_leaves_it_to_pytorch(tmp_path, monkeypat
 WITHOUT_TORCH = """
 import json, sys
 import numpy as np
-for name in ("torch", "torchvision"):
+for name in ("torch", "torchvision", "transformers"):
     sys.modules[name] = None
 from pathlib import Path
 from headstart.stages.networks import start, thaw
 spec = json.loads(Path(sys.argv[1]).read_text())
-opened = start(thaw(Path(sys.argv[2]), spec))
+opened = start(thaw(Path(sys.argv[2]), spec), precision="f32")
 given = np.load(sys.argv[3])
-np.save(sys.argv[4], opened.session.run({"pixels": given})["embedding"])
+np.save(sys.argv[4], opened.session.run({"pixels": given})[sys.argv[5]])
 print(opened.format)
 """
 
 
-def test_what_was_traced_once_needs_no_pytorch(tmp_path):
-    network, given = resnet(tmp_path), pixels()
+def detr(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    model, processor = detector(transformers, "detr")
+    for each in (model, processor):
+        each.save_pretrained(tmp_path / "detr")
+    return replace(Local().fetch(Backbone.parse(f"local:{tmp_path / 'detr'}"), Quiet()), use="detect")
+
+
+@pytest.mark.parametrize(("made", "output"), [(resnet, "embedding"), (detr, "boxes")])
+def test_what_was_traced_once_needs_no_pytorch(made, output, tmp_path):
+    network, given = made(tmp_path), pixels()
     opened = start(network)
     spec = opened.spec(True) | frozen(network)
     (tmp_path / "spec.json").write_text(json.dumps(spec))
     np.save(tmp_path / "given.npy", given)
-    command = [sys.executable, "-c", WITHOUT_TORCH, "spec.json", str(network.folder), "given.npy", "out.npy"]
+    command = [sys.executable, "-c", WITHOUT_TORCH, "spec.json", str(network.folder), "given.npy", "out.npy", output]
     ran = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout.strip()) == (0, "openvino"), ran.stderr
-    assert np.abs(np.load(tmp_path / "out.npy") - opened.session.run({"pixels": given})["embedding"]).max() < 1e-5
+    assert np.abs(np.load(tmp_path / "out.npy") - opened.session.run({"pixels": given})[output]).max() < 1e-5
 
 
 def test_a_graph_that_was_damaged_leaves_it_to_pytorch(tmp_path):
