@@ -104,6 +104,11 @@ class Network:
     use: str = "embed"
     labels: Sequence[str] = ()
 
+    @property
+    def writes(self) -> bool:
+        """Whether it writes token by token, which takes as long as reading its weights does."""
+        return self.use == "generate" or (self.use == "transcribe" and "decoder_layers" in self.config)
+
 
 @dataclass(frozen=True)
 class Held:

@@ -30,9 +30,11 @@ from headstart.core.gpu import gpu
 from headstart.core.registry import require
 from headstart.formats import (
     _openvino_boxes,
+    _openvino_dictation,
     _openvino_pictures,
     _openvino_reading,
     _openvino_sound,
+    _openvino_spectra,
     _openvino_spelling,
     _openvino_writing,
 )
@@ -50,14 +52,16 @@ CARRIED = "openvino_graph"
 """The folder within a network's own that holds its graph, where a bundle carries it."""
 KINDS: tuple[Any, ...] = (
     _openvino_boxes,
+    _openvino_dictation,
     _openvino_pictures,
     _openvino_reading,
     _openvino_sound,
+    _openvino_spectra,
     _openvino_spelling,
     _openvino_writing,
 )
 """Each says which networks it concerns, what they are traced with, and how their graphs run."""
-SIZED = (_openvino_reading, _openvino_sound, _openvino_writing)
+SIZED = (_openvino_dictation, _openvino_reading, _openvino_sound, _openvino_spectra, _openvino_writing)
 """Kinds whose networks may be too large to be traced."""
 
 

@@ -16,7 +16,7 @@ from headstart.core.backbone import Network
 from headstart.core.errors import DataError, HubError
 from headstart.core.files import read_json
 from headstart.formats._openvino import ov
-from headstart.formats._sampling import Sampler, drawing
+from headstart.formats._sampling import Sampler, asked_for, drawing
 
 LENGTHS = ((6, 3), (2, 9, 5), (1,), (12,))
 """Tokens of the texts that it is traced with, and then compared with."""
@@ -30,15 +30,6 @@ LONGEST = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "ma
 """What configurations call the most tokens that a network reads."""
 LENGTHENED = ("dynamic", "longrope", "su")
 """Kinds of rotary positions that differ where a text is longer, which a trace would fix."""
-OTHERS: Mapping[str, int | None] = {
-    **dict.fromkeys(("encoder_repetition_penalty", "guidance_scale", "typical_p"), 1),
-    **dict.fromkeys(("min_length", "min_new_tokens", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size"), 0),
-    **dict.fromkeys(("epsilon_cutoff", "eta_cutoff", "min_p"), 0),
-    **dict.fromkeys(("bad_words_ids", "suppress_tokens", "begin_suppress_tokens", "sequence_bias"), None),
-    **dict.fromkeys(("forced_bos_token_id", "forced_eos_token_id", "exponential_decay_length_penalty"), None),
-    **dict.fromkeys(("top_h", "watermarking_config"), None),
-}
-"""A network's own ways of choosing tokens that only PyTorch's library has, and with what value each does nothing."""
 
 
 def concerns(network: Network) -> bool:
@@ -58,7 +49,7 @@ def unsupported(network: Network) -> str:
     if kind in LENGTHENED:
         return f"its positions depend on how long a text is ({kind})"
     own = own_settings(network)
-    asked = [name for name, nothing in OTHERS.items() if own.get(name) not in (None, [], {}, nothing)]
+    asked = asked_for(own)
     return f"it asks for {', '.join(asked)}, which PyTorch's library knows" if asked else ""
 
 
@@ -94,7 +85,7 @@ def given(network: Network, built: Any) -> tuple[np.ndarray, ...]:
     texts, tokens, before = TRACED
     ids = np.arange(texts * tokens).reshape(texts, tokens) % int(network.config["vocab_size"])
     position = np.tile(np.arange(before, before + tokens), (texts, 1))
-    mask = _mask(np.ones((texts, before + tokens), bool), before)
+    mask = causal(np.ones((texts, before + tokens), bool), before)
     rng = np.random.default_rng(0)
     past = [rng.normal(size=(texts, heads, before, width)).astype(np.float32) for heads, width in built.past()]
     return (ids.astype(np.int64), position.astype(np.int64), mask, np.zeros((texts, 1), np.int64), *past)
@@ -113,21 +104,26 @@ def shapes(network: Network, built: Any) -> list[Any]:
 
 def finished(graph: Any) -> Any:
     """Return the graph with keys and values as its state."""
-    from openvino._offline_transformations import apply_make_stateful_transformation
-
-    pairs = {}
     for name, each in zip(("ids", "position", "mask", "wanted"), graph.inputs, strict=False):
         each.get_tensor().set_names({name})
     graph.outputs[0].get_tensor().set_names({"logits"})
-    for number, (held, made) in enumerate(zip(graph.inputs[4:], graph.outputs[1:], strict=True)):
-        held.get_tensor().set_names({f"past.{number}"})
-        made.get_tensor().set_names({f"present.{number}"})
+    return keep_read(graph, graph.inputs[4:], graph.outputs[1:])
+
+
+def keep_read(graph: Any, held: Sequence[Any], made: Sequence[Any]) -> Any:
+    """Return a graph that keeps what it has read: each of `made` is what the next request finds in `held`."""
+    from openvino._offline_transformations import apply_make_stateful_transformation
+
+    pairs = {}
+    for number, (before, after) in enumerate(zip(held, made, strict=True)):
+        before.get_tensor().set_names({f"past.{number}"})
+        after.get_tensor().set_names({f"present.{number}"})
         pairs[f"past.{number}"] = f"present.{number}"
     apply_make_stateful_transformation(graph, pairs)
     return graph
 
 
-def _mask(seen: np.ndarray, start: int) -> np.ndarray:
+def causal(seen: np.ndarray, start: int) -> np.ndarray:
     """Return what is added to scores (n, 1, tokens, all): each token from `start` sees itself and what is before it.
 
     Args:
@@ -160,7 +156,7 @@ class _Reading:
         start = self.seen.shape[1]
         self.seen = np.concatenate([self.seen, real], axis=1)
         position = np.maximum(np.cumsum(self.seen, axis=1)[:, start:] - 1, 0)
-        arrays = {"ids": ids, "position": position, "mask": _mask(self.seen, start), "wanted": wanted}
+        arrays = {"ids": ids, "position": position, "mask": causal(self.seen, start), "wanted": wanted}
         whole = {
             name: each if name == "mask" else np.ascontiguousarray(each, np.int64) for name, each in arrays.items()
         }

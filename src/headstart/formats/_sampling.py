@@ -7,6 +7,16 @@ from typing import Any
 
 import numpy as np
 
+OTHERS: Mapping[str, int | None] = {
+    **dict.fromkeys(("encoder_repetition_penalty", "guidance_scale", "typical_p"), 1),
+    **dict.fromkeys(("min_length", "min_new_tokens", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size"), 0),
+    **dict.fromkeys(("epsilon_cutoff", "eta_cutoff", "min_p"), 0),
+    **dict.fromkeys(("bad_words_ids", "suppress_tokens", "begin_suppress_tokens", "sequence_bias"), None),
+    **dict.fromkeys(("forced_bos_token_id", "forced_eos_token_id", "exponential_decay_length_penalty"), None),
+    **dict.fromkeys(("top_h", "watermarking_config"), None),
+}
+"""A network's own ways of choosing tokens that only PyTorch's library has, and with what value each does nothing."""
+
 
 class Sampler:
     """Draws one token for each text; a text's tokens depend on its own scores and the seed, not on its neighbours.
@@ -47,6 +57,11 @@ def drawing(settings: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, An
     else:
         base = {"temperature": 1.0 if settings.get("top_p") is not None else 0.0}
     return {**base, **{name: each for name, each in settings.items() if each is not None}}
+
+
+def asked_for(own: Mapping[str, Any], known: Sequence[str] = ()) -> list[str]:
+    """Return which of `OTHERS` a network asks for, but for those that are known."""
+    return [name for name, none in OTHERS.items() if name not in known and own.get(name) not in (None, [], {}, none)]
 
 
 def kept(logits: np.ndarray, top_k: int, top_p: float) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ from headstart.core.errors import HubError, listed
 from headstart.core.trust import need_trust, trusted
 from headstart.formats._checkpoint import tensors
 
-__all__ = ["build", "config_of", "load", "quiet", "torch", "transformers", "unsupported"]
+__all__ = ["build", "cache_of", "config_of", "load", "quiet", "torch", "transformers", "unsupported"]
 
 LARGE = 4 << 30
 """Bytes of weights above which they keep their own precision: in float32 they would hardly fit into memory."""
@@ -151,3 +151,14 @@ def _unreadable(network: Network, error: Exception) -> HubError:
         f"'{network.backbone.reference}' cannot be opened with transformers {transformers.__version__}: {first[:400]}",
         hint="Its files may be incomplete, or made for another version of transformers.",
     )
+
+
+def cache_of(held: Sequence[Any]) -> Any:
+    """Return what a decoder has read already: keys and values (n, heads, before, width) of each layer, in turns."""
+    cache = transformers.DynamicCache()
+    for keys, values in zip(held[::2], held[1::2], strict=True):
+        layer = transformers.cache_utils.DynamicLayer()
+        layer.keys, layer.values, layer.is_initialized = keys, values, True
+        layer.dtype, layer.device = keys.dtype, keys.device
+        cache.layers.append(layer)
+    return cache

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from headstart.core.backbone import Network
-from headstart.core.errors import HubError, UsageError, listed
-from headstart.formats import _spoken
-from headstart.formats._transformers import load, quiet, torch, transformers
+from headstart.core.errors import HubError, listed
+from headstart.formats import _spoken, _whisper
+from headstart.formats._transformers import cache_of, load, quiet, torch, transformers
 from headstart.formats._wav2vec2 import FAMILY, alike, least
 
 
@@ -85,12 +85,45 @@ class Whisper:
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         """Return `embedding` (n, width), the mean over what was spoken, not over the filling; or `logits`."""
+        frames = (arrays["lengths"].long() + self.hop - 1).div(self.hop, rounding_mode="floor")
+        return {"logits" if self.use == "classify" else "embedding": self.values(arrays["mel"], frames)}
+
+    def values(self, mel: Any, frames: Any) -> Any:
+        """Return what the use asks for, where so many frames (n,) of what the encoder gives were spoken."""
         if self.use == "classify":
-            return {"logits": self.module(arrays["mel"]).logits}
-        hidden = self.module.get_encoder()(arrays["mel"]).last_hidden_state
-        frames = (arrays["lengths"] + self.hop - 1).div(self.hop, rounding_mode="floor").clamp(1, hidden.shape[1])
+            return self.module(mel).logits
+        hidden = self.module.get_encoder()(mel).last_hidden_state
+        frames = frames.clamp(1, hidden.shape[1])
         kept = torch.arange(hidden.shape[1], device=hidden.device) < frames[:, None]
-        return {"embedding": (hidden * kept[..., None]).sum(dim=1) / frames[:, None]}
+        return (hidden * kept[..., None]).sum(dim=1) / frames[:, None]
+
+    def onwards(self, mel: Any, ids: Any, position: Any, mask: Any, wanted: Any, *held: Any) -> tuple[Any, ...]:
+        """Return logits (n, k, vocabulary), then keys and values of the decoder, and those of what is in `mel`.
+
+        The decoder does not read `mel`, but what was made of it before.
+
+        Args:
+            mel: (m, bands, frames).
+            ids, position: (n, tokens) of what the decoder reads now.
+            mask: (n, 1, tokens, all) what is added to the scores of its attention to texts.
+            wanted: (n, k) places among the tokens.
+            held: keys and values (n, heads, frames, width) of what was heard, in turns for each layer; then those
+                (n, heads, before, width) of what the decoder has read.
+        """
+        decoder, heard = self.module.get_decoder(), 2 * self.module.config.decoder_layers
+        hidden, made = self.module.get_encoder()(mel).last_hidden_state, []
+        for layer in decoder.layers:
+            attention = layer.encoder_attn
+            for project in (attention.k_proj, attention.v_proj):
+                each = project(hidden).view(hidden.shape[0], -1, attention.num_heads, attention.head_dim)
+                made.append(each.transpose(1, 2))
+        cache = transformers.EncoderDecoderCache(cache_of(held[heard:]), cache_of(held[:heard]))
+        read = {"input_ids": ids, "attention_mask": mask, "position_ids": position, "use_cache": True}
+        # It takes keys and values of what was heard from the cache; that there are any, it is told by this.
+        output = decoder(**read, encoder_hidden_states=held[0], past_key_values=cache).last_hidden_state
+        chosen = output.gather(1, wanted[:, :, None].expand(-1, -1, output.shape[2]))
+        own = [each for layer in cache.self_attention_cache.layers for each in (layer.keys, layer.values)]
+        return (self.module.proj_out(chosen), *own, *made)
 
     def loss(self, arrays: Mapping[str, Any]) -> Any:
         """Return the mean loss () of the next token, where `tokens` (flat), `tokens_lengths` (n,) are the texts."""
@@ -127,17 +160,9 @@ class Whisper:
             }
 
     def _chosen(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        config = self.module.generation_config
-        chosen: dict[str, Any] = {}
-        known = {name.strip("<|>"): name for name in getattr(config, "lang_to_id", None) or {}}
-        language = settings.get("language")
-        if language and str(language).lower() not in known:
-            raise UsageError(
-                f"This model does not know the language '{language}'.",
-                allowed=f"Languages: {listed(known, 100)}." if known else "It knows one language only.",
-            )
-        if known:
-            chosen = {"task": "transcribe", "language": str(language).lower() if language else None}
+        known = _whisper.codes({"lang_to_id": getattr(self.module.generation_config, "lang_to_id", None)})
+        language = _whisper.code(settings.get("language"), list(known))
+        chosen: dict[str, Any] = {"task": "transcribe", "language": language} if known else {}
         if settings.get("max_tokens"):
             chosen["max_new_tokens"] = int(settings["max_tokens"])
         return chosen

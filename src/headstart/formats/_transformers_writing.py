@@ -13,7 +13,7 @@ import numpy as np
 
 from headstart.core.errors import DataError, ResourceError, UsageError
 from headstart.formats._sampling import Sampler, drawing
-from headstart.formats._transformers import quiet, torch, transformers
+from headstart.formats._transformers import cache_of, quiet, torch, transformers
 from headstart.formats._transformers_rows import keeps_apart, laid_out, logits_at, scores_at
 
 WAIT = 0.2
@@ -124,8 +124,7 @@ class Writer:
             wanted: (n, k) places among the tokens.
             past: keys and values (n, heads, before, width) of each layer, in turns.
         """
-        cache = transformers.DynamicCache()
-        cache.layers = [_layer(*pair) for pair in zip(past[::2], past[1::2], strict=True)]
+        cache = cache_of(past)
         inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": position}
         logits = logits_at(self.module, {**inputs, "past_key_values": cache, "use_cache": True}, wanted)
         return (logits, *(each for layer in cache.layers for each in (layer.keys, layer.values)))
@@ -193,14 +192,6 @@ class Writer:
     def _room(self, width: int) -> int | None:
         longest = getattr(self.module.config.get_text_config(), "max_position_embeddings", None)
         return None if self.twofold or not longest else int(longest) - width
-
-
-def _layer(keys: Any, values: Any) -> Any:
-    """Return a layer of a cache that holds keys and values already."""
-    made = transformers.cache_utils.DynamicLayer()
-    made.keys, made.values, made.is_initialized = keys, values, True
-    made.dtype, made.device = keys.dtype, keys.device
-    return made
 
 
 def _padded(ids: Any, text: Any, place: Any, texts: int, padding: int) -> tuple[Any, Any]:

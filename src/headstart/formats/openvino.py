@@ -148,10 +148,10 @@ class OpenVINO(Format):
         """
         if form not in self.forms or _compress.form_of(network) not in ("", _compress.PRUNED):
             return super().compress(network, form, given, folder)
-        if form == _compress.INT4 and network.use != "generate":
+        if form == _compress.INT4 and not network.writes:
             raise UsageError("Weights of four bits are for networks that write text.", allowed="Forms: int8, f16.")
         graph = _graph(network)
-        if network.use == "generate" and form in _compress.COMPUTED:
+        if network.writes and form in _compress.COMPUTED:
             graph = _compress.narrowed(graph, form)
         elif form == _compress.INT8:
             exact = _openvino_torch.exact(network) if _openvino_torch.concerns(network) else ""

@@ -288,7 +288,7 @@ def _shares(subject: Subject, span: float, progress: Progress) -> list[Share]:
             (engine, engine.peak(each.precision, core_count())) for _, engine in engines_of(each.network, each.format)
         )
         counting = next((found for found in counts if found[1]), None)
-        if counting is None or each.network.use == "generate":
+        if counting is None or each.network.writes:
             continue  # what writes reads its weights anew for each token, which no peak of products tells
         engine, peak = counting
         rows = 32 if name == "text" else 8

@@ -41,8 +41,6 @@ from headstart.stages.wanted import other_precisions
 CALIBRATION = 100
 """Training rows by which the ranges of eight-bit numbers are chosen."""
 INT8, F16, INT4 = "int8", "f16", "int4"
-WRITES = "generate"
-"""What a network does whose weights alone become narrower, for which no rows are needed."""
 MANY = 16
 """Rows of a timed batch."""
 TOKENS = 16
@@ -119,7 +117,7 @@ class Bench:
         maker = next((engine for engine, made_by in engines_of(network, own) if name in made_by.forms), "")
         if not maker:
             raise UsageError(f"{own} runs it, and makes no such form of it.", allowed="Networks that OpenVINO runs.")
-        given = self.heard() if name == INT8 and network.use != WRITES else []
+        given = self.heard() if name == INT8 and not network.writes else []
         small = formats.registry.get(maker)().compress(network, name, given, self.folder / name)
         return replace(start(small, maker), tuned=f"{self.whole.tuned}, {name}".removeprefix(", "))
 
@@ -215,7 +213,7 @@ def _rows(
 def _usual(whole: Opened) -> list[str]:
     """Return what is tried unasked: other engines and precisions, and the forms that an engine makes."""
     makers = [made_by for _, made_by in engines_of(whole.network, whole.format)]
-    wanted = [INT8, F16, *([INT4] if whole.network.use == WRITES else [])]
+    wanted = [INT8, F16, *([INT4] if whole.network.writes else [])]
     forms = [form for form in wanted if any(form in each.forms for each in makers)]
     found = [*other_precisions({"": whole}), *forms]
     if not found:
