@@ -1,9 +1,9 @@
 """How fast engines run networks here: texts, pictures and recordings, next to the usual ways, with fidelity beside.
 
-    python benchmarks/engines.py texts|pictures|recordings|writing|single
+    python benchmarks/engines.py texts|pictures|recordings|writing|dictation|boxes|single
 
-Medians of rounds in turns; ratios are to the first way of each. ResNet-50, Wav2Vec2-base and GPT-2 have random weights,
-which are as fast as others and are here without a hub; what accuracy a form keeps is told by `headstart compress`.
+Medians of rounds in turns; ratios are to the first way of each. All networks but the texts' have random
+weights, which are as fast as others and are here without a hub; what accuracy a form keeps `headstart compress` tells.
 """
 
 from __future__ import annotations
@@ -43,6 +43,15 @@ ALONE = 60
 """Texts that are answered one at a time."""
 SIDES, PROMPT, STEPS = (1, 8), 64, 48
 """Texts that are written side by side, tokens of each prompt, and tokens that are written."""
+SPOKEN, WRITTEN = 30.0, 100
+"""Seconds of a recording that is written down, and tokens of its text."""
+DETECTORS = {
+    "Faster R-CNN on MobileNetV3, 320": "fasterrcnn_mobilenet_v3_large_320_fpn",
+    "SSDlite320 on MobileNetV3": "ssdlite320_mobilenet_v3_large",
+    "Faster R-CNN on ResNet-50": "fasterrcnn_resnet50_fpn",
+}
+HIGH, WIDE = 480, 640
+"""Pixels of the picture that they look at."""
 Way = tuple[Callable[[], Any], int]
 """A way, and how many rows it takes at a time."""
 
@@ -260,6 +269,126 @@ def writing() -> dict[str, Any]:
             for name in sessions
         }
         return {"what": "GPT-2 of 124 million weights", "sides": SIDES, **_with(ways)}
+
+
+def dictation() -> dict[str, Any]:
+    """Whisper of tiny's size: a window of half a minute written down, encoder and greedy decoder."""
+    import transformers
+    from tokenizers import AddedToken, Tokenizer, models
+
+    from headstart.formats.torch import Torch
+    from headstart.modalities._spectra import log_mel
+
+    with tempfile.TemporaryDirectory() as place:
+        torch.manual_seed(0)
+        folder, layers, heads, wide = Path(place) / "whisper", 4, 6, 1536
+        sizes = {"d_model": 384, "vocab_size": 51_865}
+        for part in ("encoder", "decoder"):
+            sizes |= {f"{part}_layers": layers, f"{part}_attention_heads": heads, f"{part}_ffn_dim": wide}
+        made = transformers.WhisperForConditionalGeneration(transformers.WhisperConfig(**sizes))
+        # It never stops by itself, and writes no times: each way writes as many tokens.
+        own = {"max_length": WRITTEN, "suppress_tokens": list(range(50_257, 51_865)), "begin_suppress_tokens": None}
+        own |= {"no_timestamps_token_id": 50_363, "_from_model_config": False}
+        for name, each in own.items():
+            setattr(made.generation_config, name, each)
+        made.save_pretrained(folder)
+        transformers.WhisperFeatureExtractor().save_pretrained(folder)
+        tokenizer = Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
+        tokenizer.add_special_tokens([AddedToken("<|endoftext|>", special=True)])
+        tokenizer.save(str(folder / "tokenizer.json"))
+        network = replace(fetch(Backbone("local", str(folder)).reference, "", Quiet()), use="transcribe")
+        engine = OpenVINO()
+        sessions = {"transformers' generate": Torch().open(network, "f32", core_count())}
+        for precision in engine.precisions()[::-1]:
+            sessions[f"headstart {precision}"] = engine.open(network, precision, core_count())
+        for form in ("int8", "int4"):
+            sessions[f"headstart {form}"] = start(engine.compress(network, form, [], Path(place) / form)).session
+        rng = np.random.default_rng(0)
+        mel = log_mel(_voice(rng, SPOKEN), network.preprocessing)[None]
+        given = {"mel": mel, "lengths": np.array([int(16_000 * SPOKEN)])}
+
+        def text(session: Any) -> np.ndarray:
+            (stretch,) = session.generate(given, {"timestamps": False})
+            return np.asarray(stretch["tokens"])
+
+        texts = {name: text(session) for name, session in sessions.items()}
+        taken: dict[str, list[float]] = {name: [] for name in sessions}
+        for _ in range(ROUNDS):
+            for name, session in sessions.items():
+                started = time.perf_counter()
+                text(session)
+                taken[name].append(time.perf_counter() - started)
+        first = next(iter(sessions))
+        ways = {
+            name: {
+                "seconds": round(statistics.median(each), 3),
+                "ratio": round(statistics.median(taken[first]) / statistics.median(each), 2),
+                "same_tokens": round(float((texts[name] == texts[first]).mean()), 3),
+            }
+            for name, each in taken.items()
+        }
+        tokens = len(texts[first])
+        return {"what": f"Whisper of tiny's size, {SPOKEN:.0f} s and {tokens} tokens", **_with(ways)}
+
+
+def boxes() -> dict[str, Any]:
+    """Detectors of torchvision: one picture, decoded already, to boxes."""
+    import torchvision
+
+    from headstart.formats._openvino_regions import alike
+    from headstart.formats.torch import Torch
+
+    found = {}
+    spots = np.random.default_rng(0).random((1, 3, HIGH // 16, WIDE // 16), np.float32)
+    pixels = spots.repeat(16, 2).repeat(16, 3)
+    with tempfile.TemporaryDirectory() as place:
+        for name, architecture in DETECTORS.items():
+            torch.manual_seed(0)
+            module = torchvision.models.get_model(architecture, weights=None, weights_backbone=None, num_classes=5)
+            _spread(module.eval(), torch.from_numpy(pixels[0]))
+            weights = Path(place) / f"{architecture}.pth"
+            torch.save(module.state_dict(), weights)
+            network = replace(fetch(f"torchvision:{architecture}", "", Quiet(), str(weights)), use="detect")
+            sessions = {"PyTorch": Torch().open(network, "f32", core_count())}
+            for precision in OpenVINO().precisions()[::-1]:
+                sessions[f"headstart {precision}"] = OpenVINO().open(network, precision, core_count())
+            given, taken = {"pixels": pixels}, {each: list[float]() for each in sessions}
+            answers = {each: session.run(given) for each, session in sessions.items()}
+            for _ in range(ROUNDS):
+                for each, session in sessions.items():
+                    started = time.perf_counter()
+                    session.run(given)
+                    taken[each].append(time.perf_counter() - started)
+            found[name] = {
+                each: {
+                    "ms": round(1e3 * statistics.median(times), 1),
+                    "ratio": round(statistics.median(taken["PyTorch"]) / statistics.median(times), 2),
+                    "alike": round(alike(answers[each], answers["PyTorch"]), 3),
+                }
+                for each, times in taken.items()
+            }
+    return {"what": f"One picture of {HIGH} x {WIDE}", **_with(found)}
+
+
+def _spread(module: Any, picture: Any) -> None:
+    """Let each layer give numbers that are about one apart, so that boxes do not all score the same."""
+
+    def divided(layer: Any, _given: Any, output: Any) -> Any:
+        apart = output.std()
+        if apart > 0:
+            layer.weight.data.div_(apart)
+            output = output / apart
+        return output
+
+    layers = [each for each in module.modules() if isinstance(each, torch.nn.Conv2d | torch.nn.Linear)]
+    for each in layers:
+        if each.bias is not None:
+            torch.nn.init.zeros_(each.bias)
+    hooks = [each.register_forward_hook(divided) for each in layers]
+    with torch.no_grad():
+        module([picture])
+    for each in hooks:
+        each.remove()
 
 
 def single() -> dict[str, Any]:

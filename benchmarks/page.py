@@ -116,6 +116,17 @@ def writing(results: dict[str, Any]) -> list[str]:
             speed = [cell for rate, ratio in pairs for cell in (f"{rate:.1f}", f"{ratio:.2f}x")]
             rows.append([name, *speed, f"{100 * each['nats_off']:.3f} %", f"{each['megabytes']:.0f} MB"])
         page += ["", f"{found['what']}, writing on; {machine}; medians of {found['rounds']} rounds:", "", *lines(rows)]
+    for machine, found in results.get("engines_dictation", {}).items():
+        rows = [["way", "seconds", "ratio", "the same tokens"]]
+        for name, each in found["ways"].items():
+            rows.append([name, f"{each['seconds']:.2f}", f"{each['ratio']:.2f}x", share(each["same_tokens"])])
+        page += ["", f"{found['what']}; {machine}; medians of {found['rounds']} rounds:", "", *lines(rows)]
+    for machine, found in results.get("engines_boxes", {}).items():
+        rows = [["network", "way", "ms", "ratio", "boxes alike"]]
+        for network, ways in found["ways"].items():
+            for name, each in ways.items():
+                rows.append([network, name, f"{each['ms']:.1f}", f"{each['ratio']:.2f}x", share(each["alike"])])
+        page += ["", f"{found['what']}; {machine}; medians of {found['rounds']} rounds:", "", *lines(rows)]
     for machine, found in results.get("engines_single", {}).items():
         told = f"{found['what']}; {machine}; medians of {found['rounds']} rounds"
         times = f"a fitted model's answer takes {found['answer_ms']:.2f} ms, its network's graph alone"
@@ -318,7 +329,8 @@ def machines(results: dict[str, Any]) -> list[str]:
             f"* measured while the machine did other work, too, so that their seconds are too long: {', '.join(busy)}"
         ]
     told += [f"* {note}" for note in results.get("notes", [])]
-    each = ("banking77", "embedding", *ENGINES, "engines_writing", "engines_single")
+    others = [f"engines_{name}" for name in ("writing", "dictation", "boxes", "single")]
+    each = ("banking77", "embedding", *ENGINES, *others)
     known = {*results.get("machines", {}), "machines", "busy", "notes", *each}
     earlier = [section for section in results if section not in known]
     return told + ([f"* an earlier machine, not recorded: {', '.join(earlier)}"] if earlier else [])

@@ -48,6 +48,8 @@ SECTIONS = {
     "engines_pictures": "engines.py pictures",
     "engines_recordings": "engines.py recordings",
     "engines_writing": "engines.py writing",
+    "engines_dictation": "engines.py dictation",
+    "engines_boxes": "engines.py boxes",
     "engines_single": "engines.py single",
     "gpu_limits": "gpu.py limits",
     "gpu_texts": "gpu.py texts",
@@ -65,7 +67,7 @@ SECTIONS = {
 
 
 ON_EACH = ("banking77", "embedding", "engines_texts", "engines_pictures", "engines_recordings", "engines_writing",
-           "engines_single")  # fmt: skip
+           "engines_dictation", "engines_boxes", "engines_single")  # fmt: skip
 """Sections whose figures are kept for each kind of machine that they were measured on."""
 
 

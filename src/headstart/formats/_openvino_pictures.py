@@ -20,8 +20,8 @@ AT_ONCE = 8
 
 
 def concerns(network: Network) -> bool:
-    """Return whether it is an image network of one of PyTorch's libraries."""
-    return network.library in LIBRARIES and network.backbone.modality == "image"
+    """Return whether it is an image network of one of PyTorch's libraries, and gives no boxes."""
+    return network.library in LIBRARIES and network.backbone.modality == "image" and network.use != "detect"
 
 
 def unsupported(network: Network) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from headstart.core import VERSION
-from headstart.core.arrays import Session
+from headstart.core.arrays import Arrays, Session
 from headstart.core.backbone import Network
 from headstart.core.download import locked
 from headstart.core.errors import ResourceError, UsageError
@@ -33,6 +33,7 @@ from headstart.formats import (
     _openvino_dictation,
     _openvino_pictures,
     _openvino_reading,
+    _openvino_regions,
     _openvino_sound,
     _openvino_spectra,
     _openvino_spelling,
@@ -55,6 +56,7 @@ KINDS: tuple[Any, ...] = (
     _openvino_dictation,
     _openvino_pictures,
     _openvino_reading,
+    _openvino_regions,
     _openvino_sound,
     _openvino_spectra,
     _openvino_spelling,
@@ -63,6 +65,8 @@ KINDS: tuple[Any, ...] = (
 """Each says which networks it concerns, what they are traced with, and how their graphs run."""
 SIZED = (_openvino_dictation, _openvino_reading, _openvino_sound, _openvino_spectra, _openvino_writing)
 """Kinds whose networks may be too large to be traced."""
+CAREFUL = (_openvino_boxes, _openvino_dictation, _openvino_regions, _openvino_writing)
+"""Kinds that choose among letters, words or boxes one by one: nothing here has measured what these lose in bf16."""
 
 
 def _kind(network: Network) -> Any:
@@ -92,6 +96,11 @@ def unsupported(network: Network) -> str:
     if not reason and gpu():
         return "there is a GPU, and PyTorch runs it there"
     return reason
+
+
+def careful(network: Network) -> bool:
+    """Return whether it is run in float32 unless another precision is asked for."""
+    return network.use == "transcribe" or _kind(network) in CAREFUL
 
 
 def exact(network: Network) -> str:
@@ -160,12 +169,14 @@ def _keep(network: Network, kept: Path, core: ov.Core) -> None:
     own = Torch().open(network, "f32", _threads())
     try:
         graph = _traced(own, network)
-        reason = "" if _same(own, graph, network, core) else "it gives other numbers in OpenVINO than in PyTorch"
+        reason = _differs(own, graph, network, core)
     except MemoryError:
         raise
     except Exception as error:  # What tracing cannot follow is told by many kinds of errors, none of them the user's.
         graph, reason = None, f"it cannot be traced: {_reason(error)}"
     with atomic_folder(kept) as part:
+        if not reason and hasattr(_kind(network), "settled"):
+            graph = _kind(network).settled(graph, own.built)
         if reason:
             (part / REASON).write_text(reason, encoding="utf-8")
         else:
@@ -217,18 +228,26 @@ def _traced(own: Any, network: Network) -> Any:
     return kind.finished(graph) if hasattr(kind, "finished") else graph
 
 
-def _same(own: Session, graph: Any, network: Network, core: ov.Core) -> bool:
-    found = session(core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}), network)
-    kind = _kind(network)
+def _differs(own: Session, graph: Any, network: Network, core: ov.Core) -> str:
+    """Return an empty string, or in what the graph differs from PyTorch."""
+    found, kind = (
+        session(core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}), network),
+        _kind(network),
+    )
+    if hasattr(kind, "differs"):
+        return str(kind.differs(own, found, network))
     run = getattr(kind, "compared", lambda session, arrays: session.run(arrays))
-    for arrays in kind.examples(network)[1:]:
-        theirs, ours = run(own, arrays), run(found, arrays)
-        if theirs.keys() != ours.keys() or any(ours[name].shape != each.shape for name, each in theirs.items()):
+    same = all(_same(run(own, arrays), run(found, arrays)) for arrays in kind.examples(network)[1:])
+    return "" if same else "it gives other numbers in OpenVINO than in PyTorch"
+
+
+def _same(theirs: Arrays, ours: Arrays) -> bool:
+    if theirs.keys() != ours.keys() or any(ours[name].shape != each.shape for name, each in theirs.items()):
+        return False
+    for name, each in theirs.items():
+        rows = each.reshape(len(each), -1).astype(np.float64)
+        apart = np.linalg.norm(ours[name].reshape(rows.shape) - rows, axis=1)
+        # Written so that a number that is none is not the same.
+        if not (apart <= TOLERANCE * np.linalg.norm(rows, axis=1)).all():
             return False
-        for name, each in theirs.items():
-            rows = each.reshape(len(each), -1).astype(np.float64)
-            apart = np.linalg.norm(ours[name].reshape(rows.shape) - rows, axis=1)
-            # Written so that a number that is none is not the same.
-            if not (apart <= TOLERANCE * np.linalg.norm(rows, axis=1)).all():
-                return False
     return True

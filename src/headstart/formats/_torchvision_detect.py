@@ -157,6 +157,25 @@ class Detector:
 
     def __init__(self, module: Any) -> None:
         self.module = module
+        self.judges = getattr(module, "roi_heads", module)
+
+    @property
+    def threshold(self) -> float:
+        """The score above which boxes are kept."""
+        return float(self.judges.score_thresh)
+
+    def above(self, pixels: Any, threshold: Any) -> dict[str, Any]:
+        """Return boxes (m, 4), scores (m,) and classes (m,) of a picture (1, 3, height, width); can be traced.
+
+        Args:
+            threshold: the score above which boxes are kept, a number or a tensor (1,).
+        """
+        own, self.judges.score_thresh = self.judges.score_thresh, threshold
+        try:
+            found = self.module([pixels[0]])[0]
+        finally:
+            self.judges.score_thresh = own
+        return {"boxes": found["boxes"], "scores": found["scores"], "classes": found["labels"]}
 
     def run(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return boxes (m, 4), scores (m,), classes (m,) and counts (n,), best first within each picture."""

@@ -50,6 +50,8 @@ def code(language: Any, known: Sequence[str]) -> str | None:
 
 def unsupported(own: Mapping[str, Any]) -> str:
     """Return an empty string, or what a network's generation_config.json asks for that `Rules` does not know."""
+    if own.get("_from_model_config"):  # then the library reads a part of it only
+        return "its generation_config.json was derived from its config.json"
     if own.get("max_length") is None:
         return "its generation_config.json does not say how many tokens a text may have"
     asked = asked_for(own, OWN)

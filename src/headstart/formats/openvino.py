@@ -22,7 +22,6 @@ from headstart.formats import (
     _channels,
     _compress,
     _graphs,
-    _openvino_boxes,
     _openvino_graphs,
     _openvino_torch,
     _operations,
@@ -65,9 +64,7 @@ class OpenVINO(Format):
         offered = self.precisions()
         if _from_safetensors(network) and _bert_int8.offered(network):
             offered = [*offered, _bert_int8.DYNAMIC]
-        # Letters and words are chosen one by one, and nothing here has measured what they, or boxes, lose in bf16.
-        careful = network.use in ("transcribe", "generate") or _openvino_boxes.concerns(network)
-        return offered[::-1] if careful else offered
+        return offered[::-1] if _openvino_torch.careful(network) else offered
 
     def supports(self, network: Network) -> str:
         """Return an empty string for a text encoder of the BERT family or a saved graph that it reads, else why not."""

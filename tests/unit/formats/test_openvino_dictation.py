@@ -145,6 +145,7 @@ def test_several_write_at_once(tmp_path):
         ({"repetition_penalty": 1.2}, "repetition_penalty"),
         ({"language": "german"}, "the language 'german'"),
         ({"max_length": None}, "how many tokens"),
+        ({"_from_model_config": True}, "was derived"),
     ],
 )
 def test_settings_that_only_the_library_knows_are_left_to_it(own, reason, tmp_path):
