@@ -248,6 +248,7 @@ def smaller(results: dict[str, Any]) -> list[str]:
         ("precisions_sst2", "sst2, MiniLM", "label", "right"),
         ("precisions_clothing", "clothing_small, MobileNetV2", "label", "right"),
         ("small_speech", "spoken digits, builtin:ctc-small", "transcribe", "WER"),
+        ("small_boxes", "blood cells, Faster R-CNN on MobileNetV2", "detect", "mAP"),
     )
     for section, what, target, measure in kinds:
         found = results.get(section)

@@ -42,6 +42,7 @@ SECTIONS = {
     "precisions_sst2": "smaller.py precisions sst2",
     "precisions_clothing": "smaller.py precisions clothing",
     "small_speech": "smaller.py speech",
+    "small_boxes": "smaller.py boxes",
     "boxes": "training.py boxes",
     "speech": "training.py speech",
     "engines_texts": "engines.py texts",

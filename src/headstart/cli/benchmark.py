@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from headstart.cli._lists import Joined
 from headstart.cli.main import console
 from headstart.core.errors import UsageError
 
@@ -16,7 +17,9 @@ EXAMPLE = "Example: headstart benchmark models/tickets --out benchmark.md"
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("bundle", help="the fitted model's folder")
-    parser.add_argument("--batch", metavar="NUMBERS", help="rows at once, separated by commas (default: 1,8,32,128)")
+    parser.add_argument(
+        "--batch", action=Joined, metavar="NUMBERS", help="rows at once, separated by commas (default: 1,8,32,128)"
+    )
     parser.add_argument("--out", metavar="FILE", help="also write the Markdown there")
     parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
 

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from headstart.cli import _table
+from headstart.cli._lists import Joined
 from headstart.cli.main import console
 from headstart.core.errors import UsageError
 from headstart.core.offline import go_offline
@@ -19,10 +20,16 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add = parser.add_argument
     add("table", help="what `headstart fit` would be given; at most 2,000 of its rows are used")
-    add("--target", default="", metavar="COLUMNS", help="columns to predict; inferred otherwise")
-    add("--input", default="", metavar="COLUMNS", help="columns to predict from; inferred otherwise")
+    add("--target", action=Joined, default="", metavar="COLUMNS", help="columns to predict; inferred otherwise")
+    add("--input", action=Joined, default="", metavar="COLUMNS", help="columns to predict from; inferred otherwise")
     add("--group", default="", metavar="COLUMN", help="rows of one value stay on one side of every split")
-    add("--candidates", default="", metavar="REFS", help="models to race, separated by commas; those here otherwise")
+    add(
+        "--candidates",
+        action=Joined,
+        default="",
+        metavar="REFS",
+        help="models to race, separated by commas; those here otherwise",
+    )
     add("--max-latency", type=float, default=0.0, metavar="MS", help="milliseconds that one row may take")
     add("--max-size", default="0", metavar="BYTES", help="bytes that the weights may have, such as 100M")
     add("--license", dest="licence", default="", metavar="NAME", help="permissive, or part of a licence's name")

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from headstart.cli import _table
+from headstart.cli._lists import Joined
 from headstart.cli.main import console
 from headstart.core.errors import UsageError
 from headstart.core.recipe import seconds
@@ -20,15 +21,17 @@ def options(parser: argparse.ArgumentParser) -> None:
     add("bundle", help="the fitted model's folder")
     add(
         "--precision",
+        action=Joined,
         metavar="NAMES",
         help="int8, f16 (weights of half width), int4 (weights of four bits, of a network that writes), or an engine "
         "with its precision such as 'openvino f32', separated by commas; with none of these options that name a form "
         "all usual ones are tried; a network that answers by itself has these forms alone",
     )
-    add("--layers", metavar="NUMBERS", help="how many layers of the text encoder stay, such as 4,3")
-    add("--dims", metavar="NUMBERS", help="how many dimensions of the vectors stay, such as 128")
+    add("--layers", action=Joined, metavar="NUMBERS", help="how many layers of the text encoder stay, such as 4,3")
+    add("--dims", action=Joined, metavar="NUMBERS", help="how many dimensions of the vectors stay, such as 128")
     add(
         "--prune",
+        action=Joined,
         metavar="SHARES",
         help="shares of the text encoder's feed-forward channels that are left out of every layer, or of the channels "
         "between the convolutions of a network of pictures, such as 0.25,0.5; the others are fitted to do their work, "
@@ -36,12 +39,14 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--heads",
+        action=Joined,
         metavar="SHARES",
         help="shares of the text encoder's attention heads that are left out of every layer, such as 0.25, beside "
         "--prune or alone",
     )
     add(
         "--distill",
+        action=Joined,
         metavar="NUMBERS",
         help="layers of a student that learns the labels and a tuned teacher's answers, such as 3 (needs PyTorch)",
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.cli import _table
+from headstart.cli._lists import Joined
 from headstart.cli.main import console
 from headstart.core.errors import UsageError
 from headstart.core.offline import go_offline
@@ -26,8 +27,10 @@ def options(parser: argparse.ArgumentParser) -> None:
         help="a CSV, TSV, JSONL, Parquet or Arrow file, a folder or archive of texts, pictures or recordings, or "
         "DATABASE_URL::TABLE_OR_QUERY",
     )
-    add("--target", metavar="COLUMNS", help="columns to predict, separated by commas; inferred otherwise")
-    add("--input", metavar="COLUMNS", help="columns to predict from; inferred otherwise")
+    add(
+        "--target", action=Joined, metavar="COLUMNS", help="columns to predict, separated by commas; inferred otherwise"
+    )
+    add("--input", action=Joined, metavar="COLUMNS", help="columns to predict from; inferred otherwise")
     add("--test", metavar="TABLE", help="judge on this table instead of held-out rows")
     add("--unlabelled", metavar="TABLE", help="rows without labels, for methods that learn from them")
     add(
