@@ -4,8 +4,9 @@
     python benchmarks/smaller.py precisions banking77|sst2|clothing
 
 prune is of banking77 with the built-in MiniLM, prune_pictures of clothing_small with MobileNetV2, speech of a network
-that learnt to write down digits from nothing, boxes of a detector that learnt three passes. precisions tells what each table loses at each precision and form.
-All forms are timed in turns in one process and judged on the table's own test file.
+that learnt to write down digits from nothing, boxes of a detector that learnt for three passes. precisions tells what
+each table loses at each precision and form. All forms are timed in turns in one process and judged on the table's own
+test file.
 """
 
 from __future__ import annotations
