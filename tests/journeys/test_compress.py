@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -98,12 +99,23 @@ def test_fewer_channels_are_faster_and_are_written_where_they_answer_as_well(hea
     assert hs.open_model(out).predict("where is my parcel")["label"] in KINDS.values()
 
 
+def test_weights_set_to_zero_are_told_for_their_size_and_never_kept(wide, tmp_path):
+    found = compress(wide / "model", zero=[0.5], max_drop=100, out=tmp_path / "small")
+    half = found["trials"][1]
+    assert half["name"] == "50 % of weights zero" and not half["kept"] and not found["chosen"]
+    assert half["accuracy"]["label"]["value"] > 0.5 and half["speed"]
+    after, before = (float(each) for each in re.findall(r"([0-9.]+)(?: MB|;)", half["why"]))
+    assert "zipped" in half["why"] and after < 0.8 * before
+    assert not (tmp_path / "small").exists()
+
+
 def test_shares_numbers_and_times_that_are_none_are_told(headstart, wide):
     for option, value, allowed in (
         ("--prune", "1.5", "between 0 and 1"),
         ("--prune", "0.5,half", "between 0 and 1"),
         ("--prune", "0", "between 0 and 1"),
         ("--prune", "nan", "between 0 and 1"),
+        ("--zero", "1", "between 0 and 1"),
         ("--distill", "0.5", "Whole numbers"),
         ("--budget", "soon", "10m"),
     ):

@@ -45,6 +45,13 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--prune or alone",
     )
     add(
+        "--zero",
+        action=Joined,
+        metavar="SHARES",
+        help="shares of the weights that are set to zero one by one, the smallest of each matrix, such as 0.5: it is "
+        "told what that costs and how small they are zipped; as no engine here is faster for it, it is never kept",
+    )
+    add(
         "--distill",
         action=Joined,
         metavar="NUMBERS",
@@ -75,6 +82,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
         dims=_numbers("--dims", chosen.dims),
         prune=_shares("--prune", chosen.prune),
         heads=_shares("--heads", chosen.heads),
+        zero=_shares("--zero", chosen.zero),
         distill=_numbers("--distill", chosen.distill),
         budget=seconds(chosen.budget) if chosen.budget else 0.0,
         max_drop=chosen.max_drop,

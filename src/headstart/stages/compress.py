@@ -42,6 +42,7 @@ def compress(
     dims: Sequence[int] = (),
     prune: Sequence[float] = (),
     heads: Sequence[float] = (),
+    zero: Sequence[float] = (),
     distill: Sequence[int] = (),
     budget: float = 0.0,
     max_drop: float = 0.5,
@@ -66,6 +67,8 @@ def compress(
         prune: shares of a text encoder's feed-forward channels, or of the channels between convolutions, that are left
             out; the others are fitted to do their work by least squares, on training rows.
         heads: shares of a text encoder's attention heads that are left out, beside what `prune` names or alone.
+        zero: shares of the weights that are set to zero one by one, the smallest of each matrix; such forms are told
+            for their size, and never kept.
         distill: how many layers a student is to have, which is trained on the labels and a tuned teacher's answers.
         budget: seconds that training may take for each form that is trained. With it, pruned encoders also learn to
             give the vectors of the whole one, and where no form is named, a student is tried; without it, nothing is
@@ -86,7 +89,7 @@ def compress(
     progress = progress or Quiet()
     if not 0 <= max_drop <= 100:
         raise UsageError(f"--max-drop is {max_drop}.", allowed="Points from 0 to 100.")
-    for name, shares in (("prune", prune), ("heads", heads)):
+    for name, shares in (("prune", prune), ("heads", heads), ("zero", zero)):
         for share in shares:
             if not 0 < share < 1:
                 raise UsageError(f"--{name} is {share:g}.", allowed="Shares between 0 and 1, such as 0.25,0.5.")
@@ -94,9 +97,8 @@ def compress(
         raise UsageError(f"--budget is {budget:g}.", allowed="Seconds from 0, or a time such as 5m.")
     taught = is_taught(bundle)
     if taught:
-        refuse_other_forms(
-            {"layers": layers, "dims": dims, "prune": prune, "heads": heads, "distill": distill, "budget": budget}
-        )
+        forms = {"layers": layers, "dims": dims, "prune": prune, "heads": heads, "zero": zero, "distill": distill}
+        refuse_other_forms({**forms, "budget": budget})
     own = Path(bundle)
     place = Path(out) if out else own.with_name(f"{own.resolve().name}-compressed")
     Bundle.check_place(place)
@@ -113,7 +115,7 @@ def compress(
             allowed=f"At least {LEAST}.",
             hint="Give more labelled rows with --test TABLE.",
         )
-    wanted = Wanted(precision, layers, dims, prune, heads, distill, budget).resolved(whole.opened)
+    wanted = Wanted(precision, layers, dims, prune, heads, distill, budget, zero).resolved(whole.opened)
     with tempfile.TemporaryDirectory(prefix="headstart-") as folder:
         workshop = Workshop(whole, rows, recipe, Path(folder), model.path.resolve())
         return _gate(model, workshop, wanted, max_drop, place, progress)
@@ -152,14 +154,15 @@ def _gate(
             continue
         pace = gate.pace(clock[WHOLE], clock[name])
         speed = clock[name].figures(clock[WHOLE])
-        if variant.refit and not pace.faster:
+        if variant.refit and not pace.faster and not variant.told:
             why = "not faster; its heads were not fitted"
             trials[name] = Trial(name, why, speed=speed, pace=asdict(pace))
             continue
         progress.say(f"judging {name}")
         try:
             made[name] = variant.refitted()
-            trials[name] = judged(workshop, made[name], answers_of(made[name], workshop.ground), before, clock)
+            own = answers_of(made[name], workshop.ground)
+            trials[name] = replace(judged(workshop, made[name], own, before, clock), why=variant.told)
         except HeadstartError as error:
             trials[name] = Trial(name, f"not judged: {error.problem}", speed=speed, pace=asdict(pace))
     order = [WHOLE, *makers]

@@ -19,6 +19,7 @@ from headstart.core.modality import Modality
 from headstart.core.progress import Quiet
 from headstart.core.recipe import Recipe
 from headstart.core.threads import core_count
+from headstart.core.zeros import zeroed, zipped
 from headstart.heads.constant import Constant
 from headstart.heads.projected import Projected, components
 from headstart.runtime import Runtime, Target
@@ -44,6 +45,7 @@ class Variant:
         inputs: its modalities, bound to them.
         targets: its tasks and heads.
         refit: makes the targets that answer by its own vectors; None where the old ones do.
+        told: why it is measured and never kept; empty where it may be.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Variant:
     inputs: Sequence[Modality]
     targets: Mapping[str, Target]
     refit: Callable[[], Mapping[str, Target]] | None = None
+    told: str = ""
 
     def runtime(self) -> Runtime:
         """Return it opened."""
@@ -169,6 +172,25 @@ class Workshop:
                 "safetensors file have, and networks of convolutions."
             )
         found = self.with_networks(told, made)
+        return replace(found, refit=lambda: self.heads_for(found))
+
+    def zeroed(self, share: float) -> Variant:
+        """Return the model with a share of its networks' weights set to zero one by one, and heads fitted to that.
+
+        Raises:
+            UsageError: its networks are laid out otherwise, or there are no training rows.
+        """
+        made, before, after = {}, 0, 0
+        for name, each in self.whole.opened.items():
+            network = zeroed(each.network, share, self.folder / f"zero{share:g}" / name)
+            tuned = f"{each.tuned}, {percent(share)} of weights zero".removeprefix(", ")
+            made[name] = self.as_before(each, start(network, each.format, precision=each.precision), tuned=tuned)
+            before, after = before + zipped(each.network.weights), after + zipped(network.weights)
+        told = (
+            f"told for its size alone: zipped, its weights take {after / 1e6:.1f} MB in place of {before / 1e6:.1f}; "
+            "zeros one by one make no engine here faster"
+        )
+        found = replace(self.with_networks(f"{percent(share)} of weights zero", made), told=told)
         return replace(found, refit=lambda: self.heads_for(found))
 
     def with_dimensions(self, wanted: int) -> Variant:

@@ -11,7 +11,7 @@ from headstart.core.errors import MissingExtra
 from headstart.core.layers import layer_count
 from headstart.stages import students
 from headstart.stages.networks import Opened, engines_of
-from headstart.stages.smaller import CALLED, Variant, Workshop, without
+from headstart.stages.smaller import CALLED, Variant, Workshop, percent, without
 
 FORMS = ("int8", "f16")
 SHARES = (2 / 3, 1 / 2)
@@ -36,6 +36,7 @@ class Wanted:
         heads: shares of the attention heads that are left out, of each of these.
         distill: how many layers a student has.
         budget: seconds that training may take for each form that is trained; 0 trains none but students.
+        zero: shares of the weights that are set to zero one by one.
     """
 
     precisions: Sequence[str] = ()
@@ -45,11 +46,12 @@ class Wanted:
     heads: Sequence[float] = ()
     distill: Sequence[int] = ()
     budget: float = 0.0
+    zero: Sequence[float] = ()
 
     def resolved(self, opened: Mapping[str, Opened]) -> Wanted:
         """Return it with the usual forms where it names none."""
-        named = self.precisions or self.layers or self.dimensions or self.prune or self.heads or self.distill
-        return self if named else _usual(opened, self.budget)
+        forms = (self.precisions, self.layers, self.dimensions, self.prune, self.heads, self.distill, self.zero)
+        return self if any(forms) else _usual(opened, self.budget)
 
     def makers(self, workshop: Workshop) -> dict[str, Callable[[], Variant]]:
         """Return what makes each, by name."""
@@ -72,6 +74,7 @@ class Wanted:
         for number in self.distill:
             made = _later(students.distilled, workshop, number, self.budget or DISTILLING)
             found |= self._also_in_int8(f"distilled to {number} layers", made, workshop)
+        found |= {f"{percent(share)} of weights zero": _later(workshop.zeroed, share) for share in self.zero}
         return found | {f"{each} dimensions": _later(workshop.with_dimensions, each) for each in self.dimensions}
 
     def _also_in_int8(
