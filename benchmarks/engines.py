@@ -411,7 +411,7 @@ def single() -> dict[str, Any]:
             arrays = text.encode(text.prepare({"text": [row["text"]]}))
             room = (engine.CAPACITY, engine.ROWS, engine.MULTIPLE)
             (packed,) = _packing.batches(arrays["ids"], arrays["lengths"], *room)
-            ready.append([packed.ids, packed.position, packed.segment])
+            ready.append(session.job(packed))
         whole, alone = list[float](), list[float]()
         for number in range(ROUNDS + 1):
             for row, given in zip(rows, ready, strict=True):

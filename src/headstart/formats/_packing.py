@@ -143,9 +143,12 @@ def vectors(count: int, network: Network, made: Iterable[tuple[Packed, np.ndarra
     embedding = np.zeros((count, network.backbone.width), np.float32)
     for packed, hidden in made:
         embedding[packed.texts] = pool(hidden, packed, network.pooling["mode"])
-    if network.pooling["normalize"]:
-        embedding /= np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
-    return embedding
+    return unit(embedding) if network.pooling["normalize"] else embedding
+
+
+def unit(embedding: np.ndarray) -> np.ndarray:
+    """Return vectors (n, width) of unit length."""
+    return embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
 
 
 def pool(hidden: np.ndarray, packed: Packed, mode: str) -> np.ndarray:

@@ -18,6 +18,7 @@ from headstart.formats import (
     _bert_adapters,
     _bert_graph,
     _bert_int8,
+    _bert_pooled,
     _bert_prune,
     _channels,
     _compress,
@@ -107,6 +108,10 @@ class OpenVINO(Format):
             graph = _graph(network)
             if precision == _bert_int8.DYNAMIC:
                 graph = _bert_int8.rounded(graph, network, _core())
+            # With ranges of the moment, vectors are as far off as they may be already.
+            exact = precision == _bert_int8.DYNAMIC or _hint(self, precision) != "bf16"
+            if _gives_tokens(network) and not exact:
+                graph = _bert_pooled.pooled(graph, network)
             several = {"NUM_STREAMS": streams} if streams > 1 else {}
             return _core().compile_model(graph, "CPU", _settings(self, precision, threads) | several)
 
@@ -226,6 +231,12 @@ def _graph(network: Network) -> Any:
     return _small_graph.build(network) if _small_graph.concerns(network) else _bert_graph.build(network)
 
 
+def _gives_tokens(network: Network) -> bool:
+    """Return whether a network's graph gives the vectors of tokens, which become those of texts (`TextSession`)."""
+    known = network.library in (*_graphs.LIBRARIES, "yolox")
+    return not (known or _openvino_torch.concerns(network) or _small_graph.concerns(network))
+
+
 def _session(compiled: Any, network: Network) -> Session:
     """Return what runs a network's compiled graph."""
     if network.library in (*_graphs.LIBRARIES, "yolox"):
@@ -243,13 +254,20 @@ class TextSession(Session):
 
     def __init__(self, compiled: ov.CompiledModel, network: Network) -> None:
         self.requests, self.network = Requests(compiled), network
+        self.pooled = _bert_pooled.is_pooled(compiled)
 
     def run(self, arrays: Arrays) -> dict[str, np.ndarray]:
         """Return `embedding` (n, width) float32, of unit length where the network asks for it."""
         rows = FEWER_ROWS if self.requests.splits else ROWS
         batches = list(_packing.batches(arrays["ids"], arrays["lengths"], CAPACITY, rows, MULTIPLE))
-        made = self.requests.each([[each.ids, each.position, each.segment] for each in batches])
-        return {"embedding": _packing.vectors(len(arrays["lengths"]), self.network, zip(batches, made, strict=True))}
+        way = _bert_pooled if self.pooled else _packing
+        made = zip(batches, self.requests.each([self.job(each) for each in batches]), strict=True)
+        return {"embedding": way.vectors(len(arrays["lengths"]), self.network, made)}
+
+    def job(self, packed: _packing.Packed) -> list[np.ndarray]:
+        """Return what the graph reads of a batch."""
+        plain = [packed.ids, packed.position, packed.segment]
+        return [*plain, _bert_pooled.chosen(packed, self.network)] if self.pooled else plain
 
 
 @cache
