@@ -89,5 +89,5 @@ def test_what_it_is(hub, repositories, write):
     if modality == "audio":
         assert network.preprocessing["sampling_rate"] in (8000, 16000)
     opened = open_network("hf:me/small", found.checksum, Quiet(), use=uses[0])
-    # What no engine traces: spectra in steps, and weights in several files.
+    # What no engine traces: a Whisper that does not say how long a text may be, and weights in several files.
     assert opened.format == ("torch" if write in (_whisper, _gpt2) else "openvino")
